@@ -1,0 +1,166 @@
+/* Clashes between keys, and the files that a configuration names.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/config_check.h"
+
+#include "broker/config_value.h"
+#include "proto/topic.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <net/if.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct check {
+    const struct config *c;
+    void (*say)(void *arg, const char *line);
+    void *arg;
+    unsigned errors;
+};
+
+bool listener_is_unix(const struct config_listener *l)
+{
+    return l->address != NULL && strchr(l->address, '/') != NULL;
+}
+
+__attribute__((format(printf, 5, 6)))
+static void fail(struct check *k, const char *section, const char *key, int listener, const char *fmt, ...)
+{
+    char where[512], text[1024];
+    size_t n;
+    va_list ap;
+
+    config_where(k->c, section, key, listener, where, sizeof where);
+    n = (size_t)snprintf(text, sizeof text, "%s: ", where);
+    va_start(ap, fmt);
+    vsnprintf(text + n, sizeof text - n, fmt, ap);
+    va_end(ap);
+    k->errors++;
+    k->say(k->arg, text);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* Could the second of the two listeners not be opened because the first one is? */
+static bool same_place(const struct config_listener *a, const struct config_listener *b)
+{
+    if (listener_is_unix(a) || listener_is_unix(b))
+        return same_text(a->address, b->address);
+    return a->port == b->port && a->port != 0 && same_text(a->address, b->address) &&
+           same_text(a->interface, b->interface) &&
+           (a->socket_domain == b->socket_domain || a->socket_domain == DOMAIN_BOTH || b->socket_domain == DOMAIN_BOTH);
+}
+
+static void check_unix(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+
+    if (l->port != 0)
+        fail(k, "listener", "port", i, "port: a Unix socket (address = %s) has none; leave port out", log_qs(l->address));
+    if (l->interface != NULL)
+        fail(k, "listener", "interface", i, "interface: a Unix socket has none; leave it out");
+    if (l->socket_domain != DOMAIN_BOTH)
+        fail(k, "listener", "socket_domain", i, "socket_domain: a Unix socket has none; leave it out");
+    if (strlen(l->address) >= sizeof ((struct sockaddr_un *)0)->sun_path)
+        fail(k, "listener", "address", i, "address: the path of a Unix socket can have %zu bytes, this one has %zu",
+             sizeof ((struct sockaddr_un *)0)->sun_path - 1, strlen(l->address));
+}
+
+static void check_listener(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+
+    if (listener_is_unix(l))
+        check_unix(k, i);
+    if (l->mount_point != NULL && topic_has_wildcard((struct view){ (const uint8_t *)l->mount_point,
+                                                                    strlen(l->mount_point) }))
+        fail(k, "listener", "mount_point", i, "mount_point: %s: + and # can't stand in a topic", log_qs(l->mount_point));
+    if (l->auth.auto_id_prefix != NULL && strlen(l->auth.auto_id_prefix) > 1024)
+        fail(k, "listener", "auto_id_prefix", i, "auto_id_prefix: longer than 1024 bytes");
+}
+
+static void check_place(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+
+    for (int j = 0; j < i; j++)
+        if (same_place(&k->c->listeners[j], l)) {
+            fail(k, "listener", "port", i, "listener %s wants the same address and port as listener %s (%s:%d)",
+                 log_qs(l->name), log_qs(k->c->listeners[j].name), k->c->listeners[j].file, k->c->listeners[j].line);
+            return;
+        }
+}
+
+unsigned config_check_clashes(const struct config *c, bool sound, void (*say)(void *arg, const char *line), void *arg)
+{
+    struct check k = { .c = c, .say = say, .arg = arg };
+
+    if (c->log_dests & DEST_NONE && c->log_dests != DEST_NONE)
+        fail(&k, "log", "dest", -1, "dest: none can't stand together with other destinations");
+    if (strlen(c->control_socket) >= sizeof ((struct sockaddr_un *)0)->sun_path)
+        fail(&k, "broker", "control_socket", -1, "control_socket: a path can have %zu bytes here, this one has %zu",
+             sizeof ((struct sockaddr_un *)0)->sun_path - 1, strlen(c->control_socket));
+    for (unsigned i = 0; i < c->listener_count; i++)
+        check_listener(&k, (int)i);
+    for (unsigned i = 1; sound && i < c->listener_count; i++)
+        check_place(&k, (int)i);
+    return k.errors;
+}
+
+/* ---- files ---- */
+
+/* The directory must be there and writable; the file itself, where it exists, must be a writable regular file. */
+static void check_writable(struct check *k, const char *section, const char *key, int listener, const char *path,
+                           mode_t kind)
+{
+    char *copy = strdup(path);
+    const char *dir = copy != NULL ? dirname(copy) : "/";
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        fail(k, section, key, listener, "%s: the directory %s: %s", key, log_qs(dir), strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        fail(k, section, key, listener, "%s: %s is not a directory", key, log_qs(dir));
+    else if (access(dir, W_OK | X_OK) < 0)
+        fail(k, section, key, listener, "%s: the directory %s can't be written by this user: %s", key, log_qs(dir),
+             strerror(errno));
+    else if (stat(path, &st) == 0 && (st.st_mode & S_IFMT) != kind)
+        fail(k, section, key, listener, "%s: %s is there and is something else", key, log_qs(path));
+    else if (stat(path, &st) == 0 && access(path, W_OK) < 0)
+        fail(k, section, key, listener, "%s: %s can't be written: %s", key, log_qs(path), strerror(errno));
+    free(copy);
+}
+
+unsigned config_check_files(const struct config *c, void (*say)(void *arg, const char *line), void *arg)
+{
+    struct check k = { .c = c, .say = say, .arg = arg };
+
+    if (c->user != NULL && getpwnam(c->user) == NULL)
+        fail(&k, "broker", "user", -1, "user: there is no account %s on this machine", log_qs(c->user));
+    if (c->pid_file != NULL)
+        check_writable(&k, "broker", "pid_file", -1, c->pid_file, S_IFREG);
+    if (c->enable_control)
+        check_writable(&k, "broker", "control_socket", -1, c->control_socket, S_IFSOCK);
+    if (c->log_dests & DEST_FILE)
+        check_writable(&k, "log", "dest", -1, c->log_file, S_IFREG);
+    if (c->persistence)
+        check_writable(&k, "persistence", "path", -1, c->store_path, S_IFREG);
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        const struct config_listener *l = &c->listeners[i];
+        if (listener_is_unix(l))
+            check_writable(&k, "listener", "address", (int)i, l->address, S_IFSOCK);
+        if (l->interface != NULL && if_nametoindex(l->interface) == 0)
+            fail(&k, "listener", "interface", (int)i, "interface: there is no %s on this machine", log_qs(l->interface));
+    }
+    return k.errors;
+}
