@@ -119,6 +119,12 @@ void config_free(struct config *c);
 unsigned config_check_files(const struct config *c, void (*say)(void *arg, const char *line), void *arg);
 /* Writes the commented sample (etc/caddis.ini) from the directive table. */
 void config_write_sample(void *stdio_file);
+/* What log_open() wants to know; the caller adds topic and topic_arg. Strings stay the configuration's. */
+static inline struct log_options config_log_options(const struct config *c)
+{
+    return (struct log_options){ .dests = c->log_dests, .file = c->log_file, .level = c->log_level,
+                                 .timestamp = c->log_timestamp, .facility = c->log_facility };
+}
 /* Names of the keys that differ between two configurations and can't change without a restart, one call each. */
 void config_diff_fixed(const struct config *was, const struct config *now,
                        void (*say)(void *arg, const char *key), void *arg);

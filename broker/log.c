@@ -96,6 +96,17 @@ int log_reopen(void)
     return 0;
 }
 
+void log_chown(unsigned uid, unsigned gid)
+{
+    struct stat st;
+
+    /* Only a plain file of root's own: never /dev/something that the configuration names. */
+    if (sink.fd >= 0 && fstat(sink.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == 0 &&
+        fchown(sink.fd, uid, gid) < 0)
+        log_warning("can't give the log file to the broker's account file=%s error=%s", log_qs(sink.file),
+                    log_qs(strerror(errno)));
+}
+
 void log_close(void)
 {
     if (sink.dests & DEST_SYSLOG)

@@ -28,8 +28,10 @@ struct log_options {
 /* Before log_open() lines go to stderr at level info. -1: the file can't be opened (errno set), the old sink stays.
  * Under systemd (JOURNAL_STREAM set) stderr lines carry <N> priorities and no time. Copies what it needs. */
 int log_open(const struct log_options *o);
-/* Opens the log file again (rotation). */
+/* Opens the log file again (rotation). -1: can't (errno), the old one stays in use. */
 int log_reopen(void);
+/* Gives the log file to the account that the process will run as, so that it can be opened again later. */
+void log_chown(unsigned uid, unsigned gid);
 void log_close(void);
 
 extern enum log_level log_threshold;
