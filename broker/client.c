@@ -496,10 +496,15 @@ int client_poll(struct client *c, int other_fd, int timeout_ms)
 {
     struct pollfd fds[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = other_fd, .events = POLLIN } };
     uint64_t start = clock_mono_ms();
+    bool staged = c->out.len > 0;
     int got = 0;
 
     errno = 0;      /* so that EINTR afterwards speaks of this call */
     flush(c);
+    if (staged && c->out.len == 0) {
+        got = CLIENT_SENT;
+        timeout_ms = 0;
+    }
     while (!c->over) {
         uint64_t now = clock_mono_ms();
         int wait = keep_alive(c, now), n;
