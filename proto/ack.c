@@ -15,7 +15,7 @@ enum reason ack_decode(uint8_t head, struct view body, enum version v, struct ac
     out->reason = R_OK;
     out->packet_id = rd_u16(&r);
     if (type < PKT_PUBACK || type > PKT_PUBCOMP || !frame_flags_ok(head, v))
-        return R_MALFORMED; /* [MQTT-2.2.2-2], [MQTT-3.6.1-1] */
+        return R_MALFORMED; /* [MQTT311-2.2.2-2], [MQTT5-2.1.3-1], [MQTT-3.6.1-1] */
     if (v == MQTT_50 && rd_left(&r) > 0) {
         code = rd_u8(&r);
         if (rd_left(&r) > 0) { /* both may be left out [MQTT5-3.4.2.1], [MQTT5-3.4.2.2.1] */

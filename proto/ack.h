@@ -17,6 +17,7 @@ enum reason ack_decode(uint8_t head, struct view body, enum version v, struct ac
 
 /* 5.0: reason OK without properties takes the short form. why: Reason String, or empty. */
 size_t ack_size(enum version v, enum reason reason, struct view why);
-void ack_encode(enum packet type, uint16_t packet_id, enum version v, enum reason reason, struct view why, struct writer *w);
+void ack_encode(enum packet type, uint16_t packet_id, enum version v, enum reason reason, struct view why,
+                struct writer *w);
 
 #endif

@@ -130,7 +130,7 @@ enum reason connect_decode(uint8_t head, struct view body, struct connect *c)
     props_clear(&c->props);
     props_clear(&c->will_props);
     if (head != PKT_CONNECT << 4)
-        return R_MALFORMED; /* [MQTT-2.2.2-2] */
+        return R_MALFORMED; /* [MQTT311-2.2.2-2], [MQTT5-2.1.3-1] */
     why = read_version(&r, c);
     if (why != R_OK)
         return why;
@@ -246,9 +246,9 @@ enum reason connack_decode(uint8_t head, struct view body, enum version v, struc
     if (v == MQTT_31)
         flags = 0; /* a byte without a meaning there */
     if (flags > 1)
-        return R_MALFORMED; /* [MQTT-3.2.2-1] */
+        return R_MALFORMED; /* [MQTT5-3.2.2-1] */
     if (v == MQTT_50 ? !reason_fits(IN(CONNACK), code) : code > 5)
-        return R_PROTOCOL_ERROR;
+        return R_PROTOCOL_ERROR; /* [MQTT5-3.2.2-8] */
     if (flags == 1 && code != 0)
         return R_PROTOCOL_ERROR; /* [MQTT311-3.2.2-4], [MQTT5-3.2.2-6] */
     out->session_present = flags == 1;

@@ -9,8 +9,8 @@
 
 enum frame_result {
     FRAME_OK,        /* *f is filled, *in has moved past the packet */
-    FRAME_MORE,      /* packet incomplete; f->need is its whole size in bytes, 0: header incomplete; *in stays */
-    FRAME_MALFORMED, /* remaining length is not a valid variable byte integer [MQTT-2.2.3], or reserved type 0 */
+    FRAME_MORE,      /* packet incomplete; f->need is its whole size, 0: header incomplete; *in stays */
+    FRAME_MALFORMED, /* remaining length is no valid variable byte integer [MQTT-2.2.3], or type 0 */
     FRAME_TOO_LARGE, /* whole packet (header included) > max; f->head and f->need are set */
 };
 
@@ -29,7 +29,7 @@ static inline unsigned frame_type(uint8_t head)
     return head >> 4;
 }
 
-/* Are the low four bits what this type demands [MQTT-2.2.2-2]? Always true for PUBLISH, whose flags mean
+/* Are the low four bits what this type demands [MQTT311-2.2.2-1], [MQTT5-2.1.3-1]? Always true for PUBLISH, whose flags mean
  * something. 3.1 lets a resent PUBREL, SUBSCRIBE or UNSUBSCRIBE set DUP. */
 bool frame_flags_ok(uint8_t head, enum version v);
 

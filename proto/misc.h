@@ -16,7 +16,8 @@ struct disconnect {
 };
 /* Client to server or back. Reason codes that DISCONNECT may not carry, or (from_client) that only a server may
  * send: R_PROTOCOL_ERROR. */
-enum reason disconnect_decode(uint8_t head, struct view body, enum version v, bool from_client, struct disconnect *out);
+enum reason disconnect_decode(uint8_t head, struct view body, enum version v, bool from_client,
+                              struct disconnect *out);
 /* 5.0; raw: encoded properties without length. For 3.x only a client sends it (two bytes). */
 size_t disconnect_size(enum version v, enum reason reason, struct view raw);
 void disconnect_encode(enum version v, enum reason reason, struct view raw, struct writer *w);

@@ -80,7 +80,8 @@ static inline struct view rd_rest(struct reader *r)
 /* Variable byte integer: 1..4 bytes, shortest form only [MQTT5-1.5.5-1]. A longer form or
  * a fifth byte sets bad. (In reader.c.) */
 uint32_t rd_varint(struct reader *r);
-/* UTF-8 string: bad when it is not well-formed [MQTT-1.5.4-1], [MQTT-1.5.4-2]. (In reader.c.) */
+/* UTF-8 string: bad when it is not well-formed [MQTT311-1.5.3-1], [MQTT5-1.5.4-1], or has a
+ * U+0000 [MQTT311-1.5.3-2], [MQTT5-1.5.4-2]. (In reader.c.) */
 struct view rd_utf8(struct reader *r);
 
 #endif

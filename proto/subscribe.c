@@ -35,7 +35,7 @@ static enum reason check_tail(const struct reader *r, const struct subscribe *s)
     if (r->bad)
         return R_MALFORMED;
     if (s->count == 0)
-        return R_PROTOCOL_ERROR; /* [MQTT-3.8.3-2] (5.0), [MQTT311-3.8.3-3], [MQTT-3.10.3-2] */
+        return R_PROTOCOL_ERROR; /* [MQTT311-3.8.3-3], [MQTT5-3.8.3-2], [MQTT-3.10.3-2] */
     if (s->packet_id == 0)
         return R_PROTOCOL_ERROR; /* [MQTT311-2.3.1-1], [MQTT5-2.2.1-3] */
     return R_OK;
@@ -45,14 +45,12 @@ static enum reason check_options(struct view filter, unsigned options, enum vers
 {
     struct view group, rest;
 
-    if ((options & OPTION_QOS) == 3)
-        return R_MALFORMED; /* [MQTT-3.8.3-4] */
     if (v != MQTT_50)
         return options > 2 ? R_MALFORMED : R_OK; /* [MQTT311-3.8.3-4] */
     if ((options & 0xC0) != 0)
         return R_MALFORMED; /* [MQTT5-3.8.3-5] */
-    if ((options & OPTION_HANDLING) == OPTION_HANDLING)
-        return R_PROTOCOL_ERROR;
+    if ((options & OPTION_QOS) == 3 || (options & OPTION_HANDLING) == OPTION_HANDLING)
+        return R_PROTOCOL_ERROR; /* (3.8.3.1) */
     if ((options & OPTION_NO_LOCAL) != 0 && topic_split_share(filter, &group, &rest))
         return R_PROTOCOL_ERROR; /* [MQTT5-3.8.3-4] */
     return R_OK;

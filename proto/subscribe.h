@@ -7,7 +7,7 @@
 
 struct subscribe {
     uint16_t packet_id;
-    unsigned count;        /* filters, >= 1 [MQTT-3.8.3-2] */
+    unsigned count;        /* filters, >= 1 [MQTT311-3.8.3-3], [MQTT5-3.8.3-2] */
     struct view filters;   /* checked payload: iterate with subscribe_next() / unsubscribe_next() */
     struct props props;
 };
@@ -20,9 +20,10 @@ struct subscription {
     uint8_t retain_handling; /* 0..2 */
 };
 
-/* R_MALFORMED: cut, string not UTF-8, reserved option bits, QoS 3 [MQTT-3.8.3-4], wrong flags, an empty filter.
- * R_PROTOCOL_ERROR: no filter at all, packet id 0, retain handling 3, No Local on a $share filter [MQTT5-3.8.3-4],
- *   two Subscription Identifiers.
+/* R_MALFORMED: cut, string not UTF-8, reserved option bits [MQTT5-3.8.3-5], QoS 3 in 3.x [MQTT311-3.8.3-4],
+ *   wrong flags, an empty filter.
+ * R_PROTOCOL_ERROR: no filter at all, packet id 0, QoS 3 or retain handling 3 in 5.0, two Subscription Identifiers,
+ *   No Local on a $share filter [MQTT5-3.8.3-4].
  * A filter with wrong wildcards is not an error of the packet: filter_ok is false for it. */
 enum reason subscribe_decode(uint8_t head, struct view body, enum version v, struct subscribe *out);
 /* Start with *r = rd_make(s.filters). v as in decode. False at the end. */
@@ -33,15 +34,19 @@ bool unsubscribe_next(struct reader *r, struct view *filter);
 
 /* Client role. raw: property bytes without length. */
 size_t subscribe_size(enum version v, const struct subscription *subs, unsigned count, struct view raw);
-void subscribe_encode(enum version v, uint16_t packet_id, const struct subscription *subs, unsigned count, struct view raw, struct writer *w);
+void subscribe_encode(enum version v, uint16_t packet_id, const struct subscription *subs, unsigned count,
+                      struct view raw, struct writer *w);
 size_t unsubscribe_size(enum version v, const struct view *filters, unsigned count);
-void unsubscribe_encode(enum version v, uint16_t packet_id, const struct view *filters, unsigned count, struct writer *w);
+void unsubscribe_encode(enum version v, uint16_t packet_id, const struct view *filters, unsigned count,
+                        struct writer *w);
 
 /* codes: count bytes, 5.0 reason codes; mapped for 3.x (0..2, 0x80). UNSUBACK has none before 5.0. */
 size_t suback_size(enum version v, unsigned count, struct view why);
-void suback_encode(enum version v, uint16_t packet_id, const uint8_t *codes, unsigned count, struct view why, struct writer *w);
+void suback_encode(enum version v, uint16_t packet_id, const uint8_t *codes, unsigned count, struct view why,
+                   struct writer *w);
 size_t unsuback_size(enum version v, unsigned count, struct view why);
-void unsuback_encode(enum version v, uint16_t packet_id, const uint8_t *codes, unsigned count, struct view why, struct writer *w);
+void unsuback_encode(enum version v, uint16_t packet_id, const uint8_t *codes, unsigned count, struct view why,
+                     struct writer *w);
 
 struct suback {
     uint16_t packet_id;

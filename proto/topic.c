@@ -41,7 +41,7 @@ static bool plain_filter_valid(struct view f)
         if (p[i] != '+' && p[i] != '#')
             continue;
         if (i > 0 && p[i - 1] != '/')
-            return false; /* [MQTT-4.7.1-2], [MQTT-4.7.1-3] */
+            return false; /* [MQTT311-4.7.1-2], [MQTT311-4.7.1-3], [MQTT5-4.7.1-1], [MQTT5-4.7.1-2] */
         if (i + 1 < f.len && (p[i] == '#' || p[i + 1] != '/'))
             return false;
     }
@@ -108,7 +108,7 @@ bool topic_matches(struct view filter, struct view name)
         return false;
     while (topic_next_level(&filter, &want)) {
         if (level_is(want, '#'))
-            return true; /* the parent level too: "a/#" matches "a" [MQTT-4.7.1.2] */
+            return true; /* the parent level too: "a/#" matches "a" (4.7.1.2) */
         if (!topic_next_level(&name, &have))
             return false;
         if (!level_is(want, '+') && !level_same(want, have))

@@ -7,10 +7,11 @@
 
 #include <string.h>
 
-/* One character or more, no wildcard, no U+0000 [MQTT-4.7.1-1], [MQTT-4.7.3-1]. */
+/* One character or more, no wildcard, no U+0000 [MQTT311-4.7.1-1], [MQTT5-4.7.0-1], [MQTT-4.7.3-1], [MQTT-4.7.3-2]. */
 bool topic_name_valid(struct view t);
-/* Wildcards only as whole levels, # only last [MQTT-4.7.1-1..3]; $share/GROUP/FILTER: group
- * not empty and without wildcards or '/', filter valid [MQTT5-4.8.2-1..2]. */
+/* Wildcards only as whole levels, # only last [MQTT311-4.7.1-2], [MQTT311-4.7.1-3], [MQTT5-4.7.1-1],
+ * [MQTT5-4.7.1-2]; $share/GROUP/FILTER: group not empty and without wildcards or '/', filter valid
+ * [MQTT5-4.8.2-1], [MQTT5-4.8.2-2]. */
 bool topic_filter_valid(struct view f);
 bool topic_has_wildcard(struct view f);
 
@@ -22,7 +23,8 @@ bool topic_split_share(struct view f, struct view *group, struct view *filter);
 bool topic_matches(struct view filter, struct view name);
 /* Is every name that `inner` matches also matched by `outer`? (ACL: may a subscription pass whole?) */
 bool topic_filter_covers(struct view outer, struct view inner);
-/* Is there a name that both filters match? (ACL: is a subscription pointless?) */
+/* Is there a name that both filters match? (ACL: is a subscription pointless?)
+ * Both count the empty name, which cannot be published but which "/#" would match: that errs on the safe side. */
 bool topic_filters_overlap(struct view a, struct view b);
 
 /* Number of levels: '/' count + 1. */

@@ -18,7 +18,7 @@ static size_t sequence(const uint8_t *p, size_t left)
         if (first == 0xE0)
             lo = 0xA0; /* overlong below */
         else if (first == 0xED)
-            hi = 0x9F; /* U+D800..U+DFFF above [MQTT-1.5.4-1] */
+            hi = 0x9F; /* U+D800..U+DFFF above [MQTT311-1.5.3-1], [MQTT5-1.5.4-1] */
     } else if (first >= 0xF0 && first <= 0xF4) {
         n = 4;
         if (first == 0xF0)
@@ -55,7 +55,7 @@ static inline bool valid(struct view v, bool nul_ok)
         if (*p >= 0x80)
             n = sequence(p, left);
         else
-            n = *p != 0 || nul_ok ? 1 : 0; /* [MQTT-1.5.4-2] */
+            n = *p != 0 || nul_ok ? 1 : 0; /* [MQTT311-1.5.3-2], [MQTT5-1.5.4-2] */
         if (n == 0)
             return false;
         p += n;

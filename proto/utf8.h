@@ -1,5 +1,5 @@
 /* UTF-8 as MQTT wants it: well-formed (no surrogates, no overlong forms, nothing above
- * U+10FFFF) and without U+0000 [MQTT-1.5.4-1], [MQTT-1.5.4-2].
+ * U+10FFFF) [MQTT311-1.5.3-1], [MQTT5-1.5.4-1] and without U+0000 [MQTT311-1.5.3-2], [MQTT5-1.5.4-2].
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_PROTO_UTF8_H
 #define CADDIS_PROTO_UTF8_H
