@@ -95,7 +95,7 @@ static unsigned check_store(const struct config *c)
         return 0;
     }
     if (access(c->store_path, F_OK) < 0 && errno == ENOENT) {
-        printf("store: %s, will be created\n", c->store_path);
+        printf("store: %s, not there yet\n", c->store_path);
         return 0;
     }
     if (persist_open(&o, &p, &info, &why) == PERSIST_REFUSED) {

@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,7 +150,8 @@ int daemon_pid_open(const char *path, char **why)
         return -1;
     }
     pid_path = strdup(path);
-    if (ftruncate(pid_fd, 0) < 0 || dprintf(pid_fd, "%ld\n", (long)getpid()) < 0) {
+    /* Readable for everybody whatever the umask: it is there for scripts. */
+    if (fchmod(pid_fd, 0644) < 0 || ftruncate(pid_fd, 0) < 0 || dprintf(pid_fd, "%ld\n", (long)getpid()) < 0) {
         if (asprintf(why, "pid file %s: %s", path, strerror(errno)) < 0)
             *why = NULL;
         daemon_pid_close();
