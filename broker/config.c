@@ -365,6 +365,7 @@ static void finish(struct load *l)
 {
     struct config *c = l->c;
     const struct directive *anonymous = find_directive(SECTION_auth, "allow_anonymous");
+    const struct directive *port = find_directive(SECTION_listener, "port");
     bool open = c->listener_count == 0 && c->auth.password_file == NULL;
 
     if (find_mark(c, (unsigned)(anonymous - config_directives), -1) != NULL)
@@ -378,8 +379,7 @@ static void finish(struct load *l)
     for (unsigned i = 0; i < c->listener_count; i++) {
         struct config_listener *li = &c->listeners[i];
         inherit(c, (int)i);
-        if (listener_is_unix(li) && find_mark(c, (unsigned)(find_directive(SECTION_listener, "port") - config_directives),
-                                              (int)i) == NULL)
+        if (listener_is_unix(li) && find_mark(c, (unsigned)(port - config_directives), (int)i) == NULL)
             li->port = 0;
     }
     l->errors += config_check_clashes(c, l->errors == 0, l->say, l->arg);
@@ -452,7 +452,8 @@ const char *config_where(const struct config *c, const char *section, const char
     for (unsigned i = 0; i < c->mark_count; i++) {
         const struct config_mark *m = &c->marks[i];
         const struct directive *d = &config_directives[m->directive];
-        if (m->listener == listener && strcmp(d->key, key) == 0 && strcmp(config_sections[d->section].name, section) == 0) {
+        if (m->listener == listener && strcmp(d->key, key) == 0 &&
+            strcmp(config_sections[d->section].name, section) == 0) {
             snprintf(out, cap, "%s:%d", m->file, m->line);
             return out;
         }

@@ -66,7 +66,8 @@ static void check_unix(struct check *k, int i)
     const struct config_listener *l = &k->c->listeners[i];
 
     if (l->port != 0)
-        fail(k, "listener", "port", i, "port: a Unix socket (address = %s) has none; leave port out", log_qs(l->address));
+        fail(k, "listener", "port", i, "port: a Unix socket (address = %s) has none; leave port out",
+             log_qs(l->address));
     if (l->interface != NULL)
         fail(k, "listener", "interface", i, "interface: a Unix socket has none; leave it out");
     if (l->socket_domain != DOMAIN_BOTH)
@@ -101,7 +102,8 @@ static void check_place(struct check *k, int i)
         }
 }
 
-unsigned config_check_clashes(const struct config *c, bool sound, void (*say)(void *arg, const char *line), void *arg)
+unsigned config_check_clashes(const struct config *c, bool sound,
+                              void (*say)(void *arg, const char *line), void *arg)
 {
     struct check k = { .c = c, .say = say, .arg = arg };
 
@@ -160,7 +162,8 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         if (listener_is_unix(l))
             check_writable(&k, "listener", "address", (int)i, l->address, S_IFSOCK);
         if (l->interface != NULL && if_nametoindex(l->interface) == 0)
-            fail(&k, "listener", "interface", (int)i, "interface: there is no %s on this machine", log_qs(l->interface));
+            fail(&k, "listener", "interface", (int)i, "interface: there is no %s on this machine",
+                 log_qs(l->interface));
     }
     return k.errors;
 }

@@ -7,7 +7,8 @@
 
 /* Number of errors, each said as FILE:LINE: ... sound: every key was right; otherwise some still have their defaults,
  * and comparing listeners with each other would find clashes that are none. */
-unsigned config_check_clashes(const struct config *c, bool sound, void (*say)(void *arg, const char *line), void *arg);
+unsigned config_check_clashes(const struct config *c, bool sound,
+                              void (*say)(void *arg, const char *line), void *arg);
 
 /* The listener is a Unix socket: its address is a path. */
 bool listener_is_unix(const struct config_listener *l);
