@@ -21,7 +21,9 @@ enum {
 
 static struct view protocol_name(enum version v)
 {
-    return v == MQTT_31 ? (struct view){ (const uint8_t *)"MQIsdp", 6 } : (struct view){ (const uint8_t *)"MQTT", 4 };
+    const char *name = v == MQTT_31 ? "MQIsdp" : "MQTT";
+
+    return (struct view){ (const uint8_t *)name, strlen(name) };
 }
 
 static bool is_name(struct view name, enum version v)
@@ -222,7 +224,8 @@ void connect_encode(const struct connect *c, struct writer *w)
 static enum reason from_code_v3(unsigned code)
 {
     static const enum reason reasons[] = {
-        R_OK, R_UNSUPPORTED_VERSION, R_CLIENTID_NOT_VALID, R_SERVER_UNAVAILABLE, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED,
+        R_OK, R_UNSUPPORTED_VERSION, R_CLIENTID_NOT_VALID,
+        R_SERVER_UNAVAILABLE, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED,
     };
 
     return reasons[code];

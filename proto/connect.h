@@ -45,7 +45,8 @@ struct connack {
 /* body of a CONNACK from a server, in the version we connected with. */
 enum reason connack_decode(uint8_t head, struct view body, enum version v, struct connack *out);
 /* props: an encoded property block without its length; ignored before 5.0.
- * For 3.x reason_connack_v3(reason) must be >= 0. session_present is forced to 0 on failure [MQTT311-3.2.2-4], [MQTT5-3.2.2-6], and in 3.1. */
+ * For 3.x reason_connack_v3(reason) must be >= 0. session_present is forced to 0 on failure [MQTT311-3.2.2-4],
+ * [MQTT5-3.2.2-6], and in 3.1. */
 size_t connack_size(enum version v, struct view props);
 void connack_encode(enum version v, bool session_present, enum reason reason, struct view props, struct writer *w);
 

@@ -29,8 +29,8 @@ static inline unsigned frame_type(uint8_t head)
     return head >> 4;
 }
 
-/* Are the low four bits what this type demands [MQTT311-2.2.2-1], [MQTT5-2.1.3-1]? Always true for PUBLISH, whose flags mean
- * something. 3.1 lets a resent PUBREL, SUBSCRIBE or UNSUBSCRIBE set DUP. */
+/* Are the low four bits what this type demands [MQTT311-2.2.2-1], [MQTT5-2.1.3-1]? Always true for PUBLISH, which
+ * uses them. 3.1 lets a resent PUBREL, SUBSCRIBE or UNSUBSCRIBE set DUP. */
 bool frame_flags_ok(uint8_t head, enum version v);
 
 #define FRAME_MAX_REMAINING 268435455u

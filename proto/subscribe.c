@@ -1,5 +1,5 @@
-/* SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK. The filters stay where they lie in the packet: decode checks all of them
- * and counts, next() cuts one after the other out of what has been checked.
+/* SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK. The filters stay where they lie in the packet: decode checks all
+ * of them and counts, next() cuts one after the other out of what has been checked.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proto/subscribe.h"
 
@@ -10,7 +10,8 @@
 enum { OPTION_QOS = 0x03, OPTION_NO_LOCAL = 0x04, OPTION_AS_PUBLISHED = 0x08, OPTION_HANDLING = 0x30 };
 
 /* What both begin with: flags, packet id, properties. The rest of r are the filters. */
-static enum reason decode_head(uint8_t head, enum packet type, enum version v, struct reader *r, struct subscribe *out)
+static enum reason decode_head(uint8_t head, enum packet type, enum version v, struct reader *r,
+                               struct subscribe *out)
 {
     enum reason why = R_OK;
 

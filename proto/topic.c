@@ -70,7 +70,7 @@ bool topic_filter_valid(struct view f)
 
     if (!is_shared(f))
         return plain_filter_valid(f);
-    /* The group follows the rules of a name: at least one character, no wildcard [MQTT5-4.8.2-1], [MQTT5-4.8.2-2]. */
+    /* The group follows the rules of a name: one character or more, no wildcard. [MQTT5-4.8.2-1], [MQTT5-4.8.2-2] */
     return split(f, &group, &filter) && topic_name_valid(group) && plain_filter_valid(filter);
 }
 

@@ -36,7 +36,6 @@ static inline struct view exact(const void *p, size_t len)
     ck_assert_ptr_nonnull(copy);
     if (len > 0)
         memcpy(copy, p, len);
-    /* Of nothing, the end: no byte of it may be read either. */
     return (struct view){ copy, len };
 }
 

@@ -97,7 +97,8 @@ static void through_encoder(int row, enum version v, const struct frame *f)
     ck_assert_msg(why == R_OK, "%s, version %d: %s", packets[row].name, (int)v, reason_text(why));
     ck_assert(!w.bad);
     ck_assert_uint_eq(size, whole.len);
-    ck_assert_msg(same((struct view){ buf, (size_t)(w.p - buf) }, whole), "%s, version %d", packets[row].name, (int)v);
+    ck_assert_msg(same((struct view){ buf, (size_t)(w.p - buf) }, whole), "%s, version %d", packets[row].name,
+                  (int)v);
 }
 
 START_TEST(packet_rows)

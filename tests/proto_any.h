@@ -22,7 +22,8 @@ static inline enum reason any_connect(uint8_t head, struct view body, struct wri
     return why;
 }
 
-static inline enum reason any_connack(uint8_t head, struct view body, enum version v, struct writer *w, size_t *size)
+static inline enum reason any_connack(uint8_t head, struct view body, enum version v, struct writer *w,
+                                      size_t *size)
 {
     struct connack a;
     enum reason why = connack_decode(head, body, v, &a);
@@ -34,7 +35,8 @@ static inline enum reason any_connack(uint8_t head, struct view body, enum versi
     return why;
 }
 
-static inline enum reason any_publish(uint8_t head, struct view body, enum version v, struct writer *w, size_t *size)
+static inline enum reason any_publish(uint8_t head, struct view body, enum version v, struct writer *w,
+                                      size_t *size)
 {
     struct publish p;
     enum reason why = publish_decode(head, body, v, &p);
@@ -117,7 +119,8 @@ static inline enum reason any_unsubscribe(uint8_t head, struct view body, enum v
     return why;
 }
 
-static inline enum reason any_suback(uint8_t head, struct view body, enum version v, struct writer *w, size_t *size)
+static inline enum reason any_suback(uint8_t head, struct view body, enum version v, struct writer *w,
+                                     size_t *size)
 {
     struct suback s;
     enum reason why = suback_decode(head, body, v, &s);
