@@ -4,6 +4,12 @@
 #ifndef CADDIS_PROTO_TABLES_H
 #define CADDIS_PROTO_TABLES_H
 
+/* Both define a macro R_OK for access(2), which would silently turn our reason 0 into 4. They are included here, so that
+ * no later include brings it back. */
+#include <fcntl.h>
+#include <unistd.h>
+#undef R_OK
+
 /*    name         type  flags  who sends it (C client, S server, B both) */
 #define PACKETS(X)                          \
     X(CONNECT,     1,    0x0,   'C')        \

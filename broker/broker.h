@@ -1,0 +1,71 @@
+/* The broker: everything that is not global, because nothing is. Two of them fit into one process.
+ *
+ * The turn:  wait -> handle events -> timers -> pump sessions -> journal -> flush -> reap
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CADDIS_BROKER_BROKER_H
+#define CADDIS_BROKER_BROKER_H
+
+#include "broker/config.h"
+#include "broker/conn.h"
+#include "broker/journal.h"
+#include "broker/metrics.h"
+#include "broker/retain.h"
+#include "broker/session.h"
+#include "broker/sub.h"
+#include "broker/timer.h"
+
+/* Bytes read for all connections, one after the other: packets are decoded where they lie. */
+#define READ_BUFFER 65536
+
+struct listener;
+struct auth;
+struct control;
+
+struct broker {
+    struct config *cfg;
+    struct loop loop;
+    struct wheel wheel;
+    struct loop_source signals;
+    struct hash_key key;
+    uint64_t now_ms;                /* monotonic, read once a turn */
+    int64_t wall_ms;
+    int64_t started_wall_ms;
+    uint64_t started_ms;
+    struct listener *listeners;     /* array */
+    unsigned listener_count;
+    struct link dirty, holding, closing, pump, again; /* connections (again: more to read without an event) */
+    struct sessions sessions;
+    struct subs subs;
+    struct retain retain;
+    struct matches matches;
+    struct journal journal;
+    struct auth *auth;
+    struct control *control;
+    struct metrics metrics;
+    struct timer sys_timer;
+    uint32_t conn_count;
+    uint32_t conn_peak, session_peak;
+    bool stopping, reload;
+    bool drop_privileges;
+    int exit_code;
+    uint64_t stop_deadline_ms;
+    struct log_limit limit_drop, limit_peer, limit_deny;
+    uint8_t read_buffer[READ_BUFFER];
+};
+
+/* Opens sockets, drops privileges, opens the store and restores what is in it. cfg is taken over in any case.
+ * NULL: *why is a malloc'ed text that names the remedy. */
+struct broker *broker_new(struct config *cfg, char **why);
+/* Runs until SIGTERM or SIGINT; the exit code. */
+int broker_run(struct broker *b);
+/* Closes everything; the store is left clean. */
+void broker_free(struct broker *b);
+/* Ends broker_run() after this turn. */
+void broker_stop(struct broker *b, int exit_code);
+/* Asserts what must hold between two turns. For tests and debug builds. */
+void broker_check(struct broker *b);
+
+/* Restores sessions, subscriptions, queues, retained messages from the open store. false: *why. */
+bool recover(struct broker *b, char **why);
+
+#endif

@@ -1,0 +1,127 @@
+/* A network connection.
+ *
+ * Nobody writes to its socket outside conn_flush(), and nobody frees it inside its own handler: conn_close() marks it,
+ * the reap phase of the turn detaches and frees it. An idle connection owns no buffer.
+ *
+ * Output is staged in three lanes. `out` may leave. `acks` are PUBACKs, in the order of their PUBLISHes
+ * [MQTT-4.6.0-2], each waiting for its message to be safe. `held` is everything that waits for a commit, in order.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CADDIS_BROKER_CONN_H
+#define CADDIS_BROKER_CONN_H
+
+#include "broker/close_reason.h"
+#include "broker/list.h"
+#include "broker/loop.h"
+#include "broker/outq.h"
+#include "broker/timer.h"
+#include "broker/transport.h"
+#include "proto/proto.h"
+
+struct broker;
+struct listener;
+struct session;
+struct msg;
+struct alias_in;
+struct alias_out;
+struct scram;
+
+/* One staged packet that may not leave yet: 24 bytes. */
+struct hold {
+    uint64_t seq;               /* the commit it waits for */
+    union {
+        struct msg *msg;        /* PUBACK: or until this message is safe; a reference, may be NULL */
+        uint8_t *bytes;         /* other types: encoded packet of len bytes, or NULL: encode from pid and reason */
+    };
+    uint32_t len;
+    uint16_t pid;
+    uint8_t type;               /* enum packet; PUBLISH: send the session's delivery with this pid */
+    uint8_t reason;
+};
+
+struct hold_queue {
+    struct hold *v;             /* ring of cap entries */
+    uint32_t head, count, cap;  /* cap is a power of two, or 0 */
+};
+
+enum conn_state { CONN_NEW, CONN_AUTHENTICATING, CONN_UP };
+
+struct conn {
+    struct loop_source source;
+    const struct transport *transport;
+    void *transport_state;
+    struct listener *listener;
+    struct session *session;    /* NULL before CONNECT was accepted */
+    struct link all;            /* listener.conns */
+    struct link dirty;          /* broker.dirty: has something to flush */
+    struct link holding;        /* broker.holding: has something in acks or held */
+    struct link closing;        /* broker.closing */
+    struct timer timer;         /* CONNECT timeout, then keep alive */
+    struct outq out;
+    struct hold_queue acks, held;
+    uint8_t *rest;              /* cut-off packet, rest_len of rest_need bytes; NULL: none */
+    uint32_t rest_len, rest_need, rest_cap;
+    uint8_t head[5];            /* cut-off fixed header, head_len bytes */
+    uint8_t head_len;
+    uint8_t state;              /* enum conn_state */
+    uint8_t version;            /* 0 before CONNECT */
+    uint8_t close_reason;       /* enum close_reason, valid when closing is linked */
+    uint8_t disconnect_reason;  /* what the client's DISCONNECT said */
+    bool clean_end;             /* the client sent DISCONNECT: no will */
+    bool paused;                /* not read from: the store is failing */
+    bool problem_info;          /* 5.0 Request Problem Information */
+    bool read_bounded;          /* stopped reading because the turn's share was used up */
+    uint16_t keepalive_s;
+    uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
+    uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
+    uint32_t max_packet;        /* largest packet the client takes; UINT32_MAX: any */
+    uint64_t last_rx_ms;
+    struct alias_in *aliases_in;
+    struct alias_out *aliases_out;
+    struct walk *walk;          /* retained messages still to be sent for a SUBSCRIBE */
+    struct scram *scram;        /* enhanced authentication under way or done */
+    char *trouble;              /* what the transport has to say about its failure */
+    char peer[64];              /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
+};
+
+/* Takes over the accepted fd. NULL: no memory or no room in epoll; the fd is closed. */
+struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *peer);
+/* Marks it for the reap phase; the first reason wins. A 5.0 client that is up is told (DISCONNECT). */
+void conn_close(struct broker *b, struct conn *c, enum close_reason why);
+/* The same with a Reason String for the client and the log. */
+void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text);
+static inline bool conn_closing(const struct conn *c)
+{
+    return link_used(&c->closing);
+}
+/* Detaches and frees everything that is marked. */
+void conn_reap(struct broker *b);
+/* Puts it on the flush list. */
+void conn_dirty(struct broker *b, struct conn *c);
+/* Releases what may leave and writes once. */
+void conn_flush(struct broker *b, struct conn *c);
+/* A different commit is durable: looks at everybody who holds something. */
+void conn_release_all(struct broker *b);
+/* Reading stops or goes on (store failing). */
+void conn_pause(struct broker *b, struct conn *c, bool pause);
+
+/* ---- staging ---- */
+
+/* Room for one packet of n bytes in the lane that may leave. NULL: no memory; the connection is closing then. */
+uint8_t *conn_room(struct broker *b, struct conn *c, size_t n);
+/* PUBACK, PUBREC, PUBREL, PUBCOMP, at the latest when commit seq is durable (0: at once). m: PUBACK only, see hold.msg. */
+void conn_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, enum reason reason, uint64_t seq,
+              struct msg *m);
+/* A packet of n bytes to be filled by the caller, leaving when seq is durable. */
+uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uint64_t seq, size_t n);
+/* The delivery in flight under pid, leaving when seq is durable. */
+void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t seq);
+
+/* Anything unsent, staged or held? */
+static inline bool conn_has_output(const struct conn *c)
+{
+    return c->out.bytes > 0 || c->acks.count > 0 || c->held.count > 0;
+}
+/* "sensor-7" or "", quoted for the log. */
+const char *conn_name(const struct conn *c);
+
+#endif

@@ -1,0 +1,32 @@
+/* Listening sockets.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CADDIS_BROKER_LISTEN_H
+#define CADDIS_BROKER_LISTEN_H
+
+#include "broker/broker.h"
+
+#define LISTEN_SOCKETS 8
+
+struct listener {
+    const struct config_listener *cfg;
+    struct broker *b;
+    struct link conns;
+    uint32_t conn_count;
+    struct listen_socket {
+        struct loop_source source;
+        struct listener *l;
+        char name[128];             /* "127.0.0.1:1883" */
+    } sockets[LISTEN_SOCKETS];
+    unsigned socket_count;
+    struct timer retry;             /* address not there yet, or no descriptors left */
+    bool paused;
+};
+
+/* Binds every address of every listener. false: not one socket could be opened; *why. */
+bool listen_open(struct broker *b, char **why);
+/* Starts accepting. */
+void listen_start(struct broker *b);
+void listen_stop(struct broker *b);      /* stops accepting; open connections stay */
+void listen_close(struct broker *b);
+
+#endif

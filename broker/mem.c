@@ -1,0 +1,73 @@
+/* Accounted memory.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/mem.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+size_t mem_bytes[MEM_CLASS_COUNT];
+size_t mem_total, mem_peak;
+uint64_t mem_fail_at;
+
+const char *mem_class_name(enum mem_class c)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        MEM_CLASSES(X)
+#undef X
+    };
+    return names[c];
+}
+
+static bool mem_must_fail(void)
+{
+    return mem_fail_at > 0 && --mem_fail_at == 0;
+}
+
+static void *mem_count(enum mem_class c, void *p)
+{
+    size_t n;
+
+    if (p == NULL)
+        return NULL;
+    n = malloc_usable_size(p);
+    mem_bytes[c] += n;
+    mem_total += n;
+    if (mem_total > mem_peak)
+        mem_peak = mem_total;
+    return p;
+}
+
+void *mem_alloc(enum mem_class c, size_t n)
+{
+    return mem_must_fail() ? NULL : mem_count(c, malloc(n > 0 ? n : 1));
+}
+
+void *mem_zero(enum mem_class c, size_t n)
+{
+    return mem_must_fail() ? NULL : mem_count(c, calloc(1, n > 0 ? n : 1));
+}
+
+void *mem_grow(enum mem_class c, void *p, size_t n)
+{
+    size_t was = p != NULL ? malloc_usable_size(p) : 0;
+    void *q = mem_must_fail() ? NULL : realloc(p, n > 0 ? n : 1);
+
+    if (q == NULL)
+        return NULL;
+    mem_bytes[c] -= was;
+    mem_total -= was;
+    return mem_count(c, q);
+}
+
+void mem_free(enum mem_class c, void *p)
+{
+    size_t n;
+
+    if (p == NULL)
+        return;
+    n = malloc_usable_size(p);
+    mem_bytes[c] -= n;
+    mem_total -= n;
+    free(p);
+}

@@ -1,0 +1,139 @@
+/* Sessions and their deliveries.
+ *
+ * A session is a client's state on this side [MQTT-4.1]. It survives the connection when it is `durable`: 3.x with
+ * clean session 0, 5.0 with a session expiry interval. Deliveries are what it must still be sent or has not yet
+ * acknowledged; they stand in one order, by position:
+ *
+ *     window: SENT, RELEASED ... then QUEUED ...   in RAM
+ *     backlog                                      rows in the store only (durable sessions)
+ *     tail                                         in RAM until the next commit, then part of the backlog
+ *
+ *  S1  Every position in window < every position in the backlog < every position in tail.
+ *  S2  A delivery that is SENT or RELEASED is in window, has a packet id, and ring[pid & ring_mask] points at it.
+ *  S3  While the backlog is not empty, new deliveries go to tail.
+ *  S4  A durable session that is offline keeps nothing in RAM once the journal has written what it must
+ *      (persistence on). With persistence off it keeps everything in window.
+ *  S5  inflight counts the deliveries of S2; next_queued is the first QUEUED one of window, or its head.
+ *
+ * States: QUEUED -session_pump-> SENT -PUBACK-> gone                        (QoS 1)
+ *         QUEUED -session_pump-> SENT -PUBREC-> RELEASED -PUBCOMP-> gone    (QoS 2)
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CADDIS_BROKER_SESSION_H
+#define CADDIS_BROKER_SESSION_H
+
+#include "broker/idset.h"
+#include "broker/list.h"
+#include "broker/msg.h"
+#include "broker/sub.h"
+#include "broker/timer.h"
+
+struct broker;
+struct conn;
+struct will;
+
+enum delivery_state { QUEUED, SENT, RELEASED };
+
+struct delivery {
+    struct link order;              /* session.window or session.tail */
+    struct link mark;               /* one of the journal's lists, or none */
+    struct session *s;
+    struct msg *msg;
+    struct share *share;            /* shared group it came by, NULL: none; holds a reference */
+    int64_t position;
+    uint8_t *subids;                /* encoded Subscription Identifier properties, or NULL; subids_len bytes */
+    uint16_t subids_len;
+    uint16_t pid;                   /* 0 while QUEUED */
+    uint8_t state;                  /* enum delivery_state */
+    uint8_t qos;
+    bool retain;                    /* RETAIN flag to send */
+    bool dup;                       /* was (possibly) sent before */
+    bool stored;                    /* has a row in the store */
+    bool ticketed;                  /* counted in msg->ticket->unsafe */
+    bool writing;                   /* set by the commit under way */
+};
+
+struct session {
+    struct session *hash_next;
+    uint64_t hash;
+    struct ident *ident;
+    struct conn *conn;              /* NULL: offline */
+    struct will *will;              /* armed, or waiting for its delay; NULL: none */
+    struct link subs;               /* struct sub.by_session */
+    struct link window, tail;       /* struct delivery.order */
+    struct link *next_queued;       /* in window */
+    struct link pump;               /* broker.pump */
+    struct link mark;               /* journal.sessions */
+    struct delivery **ring;         /* by packet id; NULL until first used */
+    struct idset inbound;           /* QoS 2 ids received, PUBREL not yet */
+    struct timer timer;             /* expiry, while offline */
+    int64_t db_id;                  /* 0: not durable */
+    int64_t paged_position;         /* rows up to here have been taken into window */
+    int64_t disconnected_ms;        /* wall clock; 0: connected */
+    int64_t connected_ms;           /* wall clock */
+    uint64_t queued_bytes;          /* of everything not in flight, backlog and tail included */
+    uint64_t route_gen;             /* see matches.gen */
+    uint32_t route_at;
+    uint32_t expiry_s;              /* UINT32_MAX: never */
+    uint32_t sub_count;
+    uint32_t queued;                /* deliveries in window and tail that are QUEUED */
+    uint32_t backlog;               /* rows only in the store */
+    uint32_t dropped;
+    uint16_t ring_mask;             /* slots - 1 */
+    uint16_t inflight;
+    uint16_t next_pid;
+    uint8_t version;
+    bool durable;
+    bool row_known;                 /* the store has (or the journal will write) its row */
+    bool will_row;                  /* the store has a will for it */
+};
+
+struct sessions {
+    struct hash_key key;
+    struct session **slots;
+    uint32_t mask, count, online;
+};
+
+bool sessions_init(struct sessions *t, const struct hash_key *key);
+void sessions_fini(struct sessions *t);
+struct session *session_find(const struct sessions *t, struct view client_id);
+
+/* A new, offline session in the table. ident is taken over. NULL: no memory (ident is released). */
+struct session *session_new(struct broker *b, struct ident *ident, bool durable);
+/* Ends it: subscriptions, deliveries, will, row in the store. Messages of shared groups go to other members. */
+void session_free(struct broker *b, struct session *s);
+/* The next session in table order after s (NULL: the first), NULL at the end. */
+struct session *session_each(const struct sessions *t, const struct session *s);
+
+static inline bool session_durable(const struct session *s)
+{
+    return s->durable;
+}
+bool session_online(const struct session *s);
+static inline uint32_t session_waiting(const struct session *s)
+{
+    return s->queued + s->backlog;
+}
+
+/* Hands a message to one session: sends, queues or drops it. subids: encoded properties or empty. retain: flag to send.
+ * Returns false when it was dropped. */
+bool session_deliver(struct broker *b, struct session *s, struct incoming *in, uint8_t qos, bool retain,
+                     struct view subids, struct share *share);
+/* Sends what the window allows, pages in from the store when the window runs dry. */
+void session_pump(struct broker *b, struct session *s);
+/* Has work for session_pump() in the turn. */
+void session_wake(struct broker *b, struct session *s);
+/* The client is back: what was in flight is sent again in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */
+void session_resume(struct broker *b, struct session *s);
+/* The connection has gone; durable sessions move to the store. */
+void session_detach(struct broker *b, struct session *s);
+
+/* By packet id; NULL: nothing in flight under it. */
+struct delivery *session_inflight(const struct session *s, uint16_t pid);
+/* Acknowledged, or given up: out of every list, its row deleted in time. */
+void delivery_done(struct broker *b, struct delivery *d);
+/* The journal has written it and nobody needs it in RAM. */
+void delivery_page_out(struct broker *b, struct delivery *d);
+/* Gives it a packet id and a place in the ring. pid 0: chooses one. false: no memory or the id is taken. */
+bool delivery_assign(struct session *s, struct delivery *d, uint16_t pid);
+
+#endif
