@@ -15,6 +15,8 @@ void auth_free(struct auth **a);
  * p->username may come from a certificate. */
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p);
 /* May the session's client do this with the topic (ACCESS_SUBSCRIBE: filter)? Logs a denial, rate-limited. */
-bool auth_allowed(struct broker *b, const struct listener *l, const struct ident *who, enum access what, struct view topic);
+bool auth_allowed(struct broker *b, const struct ident *who, enum access what, struct view topic);
+/* The same for a delivery: quick, because it is asked for every one. */
+bool auth_may_read(struct broker *b, const struct session *s, struct view topic);
 
 #endif

@@ -20,6 +20,7 @@
 struct listener;
 struct auth;
 struct control;
+struct encoded;
 
 struct broker {
     struct config *cfg;
@@ -50,8 +51,15 @@ struct broker {
     int exit_code;
     uint64_t stop_deadline_ms;
     struct log_limit limit_drop, limit_peer, limit_deny;
+    struct encoded *encoded;
     uint8_t read_buffer[READ_BUFFER];
 };
+
+/* Unsent bytes a connection may have before the next ones wait or, QoS 0, are dropped. */
+static inline uint64_t broker_write_limit(const struct broker *b)
+{
+    return b->cfg->write_buffer_bytes > 0 ? b->cfg->write_buffer_bytes : UINT64_MAX;
+}
 
 /* Opens sockets, drops privileges, opens the store and restores what is in it. cfg is taken over in any case.
  * NULL: *why is a malloc'ed text that names the remedy. */
@@ -62,6 +70,8 @@ int broker_run(struct broker *b);
 void broker_free(struct broker *b);
 /* Ends broker_run() after this turn. */
 void broker_stop(struct broker *b, int exit_code);
+/* The store can be written again: reads from those who had to wait. */
+void broker_unpause(struct broker *b);
 /* Asserts what must hold between two turns. For tests and debug builds. */
 void broker_check(struct broker *b);
 

@@ -73,11 +73,13 @@ struct conn {
     uint16_t keepalive_s;
     uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
     uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
+    uint16_t alias_out_max;     /* topic aliases we may use towards the client */
+    uint16_t mount_len;         /* bytes of the listener's mount point */
     uint32_t max_packet;        /* largest packet the client takes; UINT32_MAX: any */
     uint64_t last_rx_ms;
     struct alias_in *aliases_in;
     struct alias_out *aliases_out;
-    struct walk *walk;          /* retained messages still to be sent for a SUBSCRIBE */
+    struct walk *walk;          /* retained messages still to be sent, one entry a filter */
     struct scram *scram;        /* enhanced authentication under way or done */
     char *trouble;              /* what the transport has to say about its failure */
     char peer[64];              /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */

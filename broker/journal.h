@@ -27,7 +27,38 @@ struct retained;
 struct sub;
 struct will;
 
-struct journal_op;
+enum journal_verb {
+    OP_SESSION_DEL, OP_SUB_PUT, OP_SUB_DEL, OP_INBOUND_PUT, OP_INBOUND_DEL, OP_INBOUND_CLEAR, OP_WILL_PUT, OP_WILL_DEL,
+    OP_RETAINED_DEL,
+};
+
+/* A change that is no mark on a living object: what to write is all in here. */
+struct journal_op {
+    enum journal_verb verb;
+    uint8_t qos, retain_handling;
+    bool no_local, retain_as_published;
+    int64_t id;                     /* session, or retained message */
+    int64_t a, b, c;                /* packet id; subscription identifier; will: delay_s, publish_ms, expiry_s;
+                                     * session: does the queue need more slices? */
+    size_t off, len;                /* filter: in journal.bytes */
+    struct msg *msg;                /* will; a reference */
+};
+
+/* A row of a queue to be deleted. */
+struct journal_gone {
+    int64_t session_id, position, message_id;
+    bool shared;
+};
+
+/* Messages that were dropped, to be added to the store's counters. */
+struct journal_dropped {
+    char *client_id, *topic;        /* malloc'ed, in class JOURNAL */
+    const char *reason;             /* static */
+    uint32_t client_len, topic_len, count;
+};
+
+/* An array that grows; elements are never removed singly. */
+#define JOURNAL_ARRAY(type) struct { type *v; size_t n, cap; }
 
 struct journal {
     struct persist *db;             /* NULL: persistence off */
@@ -38,20 +69,26 @@ struct journal {
     struct link changed;            /* stored deliveries whose state changed */
     struct link retained;           /* struct retained.mark */
     struct link sessions;           /* struct session.mark: rows to put */
-    struct journal_op *ops;         /* subscriptions, inbound ids, wills, deletions, in order */
-    size_t op_count, op_cap, op_bytes;
+    JOURNAL_ARRAY(struct journal_op) ops;           /* in order */
+    JOURNAL_ARRAY(uint8_t) bytes;
+    JOURNAL_ARRAY(struct journal_gone) gone;
+    JOURNAL_ARRAY(struct session *) drop_oldest;    /* one entry a message; NULL: the session has ended since */
+    JOURNAL_ARRAY(struct journal_dropped) dropped;
+    JOURNAL_ARRAY(int64_t) ended;                   /* sessions whose queues are being deleted, in slices */
+    uint32_t unstored;              /* deliveries in fresh and due */
     uint64_t seq;                   /* commits made */
     uint64_t durable;               /* commits known durable */
+    uint64_t waited;                /* the last commit that anything promised waits for */
     uint64_t syncing;               /* commit that the sync under way covers; 0: none under way */
     uint64_t attempt;
-    uint64_t last_commit_ms, lazy_since_ms, gather_since_ms, retry_ms;
+    uint64_t last_commit_ms, lazy_by_ms, gather_by_ms, retry_ms;
     bool want;                      /* somebody waits for the next commit */
-    bool lazy;                      /* there are changes that nobody waits for */
+    bool lazy;                      /* there are changes that must be written by lazy_by_ms */
     bool async;                     /* commits need a sync to be durable */
+    bool broken;                    /* a mark could not be kept, or the device lost data: the broker must end */
     unsigned failures;              /* in a row */
-    uint64_t failed_since_ms;
+    uint64_t failed_since_ms, said_ms;
     enum persist_rc last_rc;
-    struct log_limit limit;
     int64_t next_id;                /* messages and positions */
     int64_t next_session_id, next_retained_id;
 };
@@ -67,6 +104,9 @@ static inline bool journal_on(const struct journal *j)
 }
 /* The number of the next commit, 0 with persistence off; whoever asks for it in order to wait for it marks it wanted. */
 uint64_t journal_next(struct broker *b);
+/* The commit that what is marked so far will be in: the next one if there is anything, else the last one. Makes the
+ * commit wanted if it is yet to come. */
+uint64_t journal_covering(struct broker *b);
 static inline bool journal_is_durable(const struct journal *j, uint64_t seq)
 {
     return seq <= j->durable;
@@ -78,7 +118,7 @@ static inline bool journal_failing(const struct journal *j)
 
 /* ---- marks. "lazily": with the next commit, at the latest after a few seconds ---- */
 
-/* A new delivery of a durable session. at_once: its recipient is offline or QoS is 2. */
+/* A new delivery of a durable session. at_once: its recipient is offline, or the publisher is promised a commit. */
 void journal_delivery_new(struct broker *b, struct delivery *d, bool at_once);
 /* It must be written with the next commit after all. */
 void journal_delivery_due(struct broker *b, struct delivery *d);
@@ -86,21 +126,29 @@ void journal_delivery_due(struct broker *b, struct delivery *d);
 void journal_delivery_changed(struct broker *b, struct delivery *d);
 /* Done with; lazily. The delivery may be freed afterwards. */
 void journal_delivery_gone(struct broker *b, struct delivery *d);
-/* All deliveries of m must be written with the next commit. */
-void journal_message_due(struct broker *b, struct msg *m);
+/* A session ends: nothing may point to it any more. */
+void journal_forget_session(struct broker *b, struct session *s);
+/* The store forgets the oldest message that waits for the session, and nobody has it in RAM. */
+void journal_drop_oldest(struct broker *b, struct session *s);
 
-void journal_session_put(struct broker *b, struct session *s);          /* lazily */
+/* Lazily; soon false: it is written when there is a commit anyway, and causes none. */
+void journal_session_put(struct broker *b, struct session *s, bool soon);
 void journal_session_del(struct broker *b, struct session *s);
 void journal_sub_put(struct broker *b, const struct session *s, struct view filter, const struct sub *sub);
 void journal_sub_del(struct broker *b, const struct session *s, struct view filter);
 void journal_inbound_put(struct broker *b, const struct session *s, uint16_t pid);
 void journal_inbound_del(struct broker *b, const struct session *s, uint16_t pid);
 void journal_inbound_clear(struct broker *b, const struct session *s);
-void journal_will_put(struct broker *b, const struct session *s, const struct will *w);
-void journal_will_del(struct broker *b, const struct session *s);
+void journal_will_put(struct broker *b, struct session *s, const struct will *w);
+void journal_will_del(struct broker *b, struct session *s);
 void journal_retained(struct broker *b, struct retained *r, bool wait);
 void journal_retained_del(struct broker *b, int64_t id);
 void journal_dropped(struct broker *b, struct view client_id, const char *reason, uint32_t count, struct view topic);
+
+/* Writes everything marked as due in one transaction (journal_turn() decides when). */
+enum persist_rc journal_write(struct broker *b);
+/* The queues of these sessions, ended in an earlier run, are still to be deleted. */
+void journal_resume_ended(struct broker *b, int64_t session_id);
 
 /* Once a turn: commits and syncs what is due, arms the timer for what will be. */
 void journal_turn(struct broker *b);

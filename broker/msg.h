@@ -29,10 +29,11 @@ static inline struct view ident_user(const struct ident *i)
 /* What the store and the publisher's acknowledgement need to know of a message that has durable recipients. */
 struct ticket {
     int64_t id;                 /* message.message_id */
-    uint64_t seq;               /* commit that holds it and its queue rows; 0: not written */
+    uint64_t seq;               /* last commit that wrote one of its deliveries; 0: none did */
     uint64_t attempt;           /* commit attempt that has put the message row already */
     uint64_t arrived_ms;        /* monotonic */
-    uint32_t unsafe;            /* durable deliveries neither acknowledged nor dropped */
+    uint32_t open;              /* durable deliveries not yet acknowledged or dropped */
+    uint32_t unsafe;            /* of these, not yet written */
     uint32_t rows;              /* durable deliveries it was routed to: > 1 means "shared" in the store */
     struct conn *acker;         /* publisher's connection whose acknowledgement waits for this; NULL: none */
 };
@@ -54,6 +55,9 @@ struct msg {
 };
 _Static_assert(sizeof(struct msg) <= 56, "there can be 100,000 of these");
 
+struct encoded;
+struct session;
+
 /* A message on its way in: views only, nothing owned. Turned into a msg when somebody must keep it. */
 struct incoming {
     struct view topic, payload;
@@ -65,7 +69,10 @@ struct incoming {
     struct ident *from;         /* borrowed */
     struct session *origin;     /* publisher's session, for No Local; NULL: the broker */
     struct msg *msg;            /* made on demand; incoming_done() drops this reference */
+    struct encoded *encoded;    /* route_publish(): packets that several connections get alike */
 };
+/* A kept message as if it came in: views into m, which in->msg refers to as well. */
+static inline struct incoming incoming_from(struct msg *m);
 /* The message for `in`, made at the first call; a borrowed reference. NULL: no memory. */
 struct msg *incoming_msg(struct incoming *in);
 void incoming_done(struct incoming *in);
@@ -94,6 +101,12 @@ static inline struct view msg_payload(const struct msg *m)
 static inline uint64_t msg_bytes(const struct msg *m)
 {
     return (uint64_t)m->topic_len + m->props_len + m->payload_len;
+}
+static inline struct incoming incoming_from(struct msg *m)
+{
+    return (struct incoming){ .topic = msg_topic(m), .payload = msg_payload(m), .props = msg_props(m), .qos = m->qos,
+                              .retain = m->retain, .expires_ms = m->expires_ms, .received_ms = m->received_ms,
+                              .from = m->from, .msg = msg_ref(m) };
 }
 static inline bool msg_expired(const struct msg *m, uint64_t now_ms)
 {

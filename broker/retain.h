@@ -5,7 +5,6 @@
 
 #include "broker/list.h"
 #include "broker/msg.h"
-#include "broker/timer.h"
 #include "broker/tree.h"
 
 struct broker;
@@ -16,18 +15,16 @@ struct walk;
 
 struct retained {
     struct tree_node *node;         /* its topic; node->value points back here */
-    struct msg *msg;                /* NULL: cleared, waiting for the journal to delete its row */
+    struct msg *msg;
     struct link mark;               /* journal.retained */
-    struct link expiring;           /* retain.expiring, when msg->expires_ms is set */
-    int64_t id;                     /* row in the store, 0: none yet */
+    struct retained_expiry *expiry; /* NULL: stays for ever */
+    int64_t id;                     /* row in the store */
 };
 
 struct retain {
     struct tree tree;
     uint32_t count;
     uint64_t bytes;                 /* topic + payload + properties of all */
-    struct link expiring;
-    struct timer timer;             /* sweeps expired ones */
 };
 
 bool retain_init(struct retain *r, const struct hash_key *key);
@@ -38,11 +35,12 @@ void retain_fini(struct broker *b);
 uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok);
 /* At start: takes m (a reference is moved) as stored under id. false: no memory. */
 bool retain_restore(struct broker *b, struct msg *m, int64_t id);
-/* Sends the retained messages that match to the session's connection, a few a turn, after commit seq is durable. */
+/* Sends the retained messages that match to the session's connection, some each turn, once commit seq is durable. */
 void retain_send(struct broker *b, struct session *s, struct view filter, const struct sub *sub, uint64_t seq);
-/* Goes on with that. false: finished. */
+/* Goes on with that. true: there is more that could be sent now. */
 bool retain_walk(struct broker *b, struct conn *c);
-void walk_free(struct walk **w);
+/* The connection goes: what a durable session has not got yet is queued for it. */
+void walk_finish(struct broker *b, struct conn *c);
 /* Clears every retained message that the filter matches; how many. */
 uint32_t retain_clear(struct broker *b, struct view filter);
 

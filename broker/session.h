@@ -9,11 +9,13 @@
  *     tail                                         in RAM until the next commit, then part of the backlog
  *
  *  S1  Every position in window < every position in the backlog < every position in tail.
- *  S2  A delivery that is SENT or RELEASED is in window, has a packet id, and ring[pid & ring_mask] points at it.
- *  S3  While the backlog is not empty, new deliveries go to tail.
+ *  S2  A delivery in window that is SENT or RELEASED has a packet id, and ring[pid & ring_mask] points at it. They come
+ *      before all that are QUEUED.
+ *  S3  While the backlog or tail is not empty, new deliveries go to tail.
  *  S4  A durable session that is offline keeps nothing in RAM once the journal has written what it must
  *      (persistence on). With persistence off it keeps everything in window.
- *  S5  inflight counts the deliveries of S2; next_queued is the first QUEUED one of window, or its head.
+ *  S5  next is the first delivery of window that was not sent on this connection, or its head; inflight counts those
+ *      before it. After a reconnect that is the first of all: what was in flight is sent again from there, in order.
  *
  * States: QUEUED -session_pump-> SENT -PUBACK-> gone                        (QoS 1)
  *         QUEUED -session_pump-> SENT -PUBREC-> RELEASED -PUBCOMP-> gone    (QoS 2)
@@ -29,6 +31,8 @@
 
 struct broker;
 struct conn;
+struct persist_message;
+struct persist_queue;
 struct will;
 
 enum delivery_state { QUEUED, SENT, RELEASED };
@@ -48,8 +52,9 @@ struct delivery {
     bool retain;                    /* RETAIN flag to send */
     bool dup;                       /* was (possibly) sent before */
     bool stored;                    /* has a row in the store */
-    bool ticketed;                  /* counted in msg->ticket->unsafe */
-    bool writing;                   /* set by the commit under way */
+    bool ticketed;                  /* counted in msg->ticket->open, and in unsafe unless stored */
+    bool in_tail;
+    bool flying;                    /* sent on this connection: counted in session.inflight */
 };
 
 struct session {
@@ -60,7 +65,7 @@ struct session {
     struct will *will;              /* armed, or waiting for its delay; NULL: none */
     struct link subs;               /* struct sub.by_session */
     struct link window, tail;       /* struct delivery.order */
-    struct link *next_queued;       /* in window */
+    struct link *next;              /* in window, see S5 */
     struct link pump;               /* broker.pump */
     struct link mark;               /* journal.sessions */
     struct delivery **ring;         /* by packet id; NULL until first used */
@@ -70,20 +75,24 @@ struct session {
     int64_t paged_position;         /* rows up to here have been taken into window */
     int64_t disconnected_ms;        /* wall clock; 0: connected */
     int64_t connected_ms;           /* wall clock */
-    uint64_t queued_bytes;          /* of everything not in flight, backlog and tail included */
+    uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */
+    uint64_t window_bytes;          /* of what is QUEUED in window */
+    uint64_t inflight_bytes;
     uint64_t route_gen;             /* see matches.gen */
     uint32_t route_at;
     uint32_t expiry_s;              /* UINT32_MAX: never */
     uint32_t sub_count;
     uint32_t queued;                /* deliveries in window and tail that are QUEUED */
     uint32_t backlog;               /* rows only in the store */
+    uint32_t parked;                /* of these, were in flight when the client left */
     uint32_t dropped;
     uint16_t ring_mask;             /* slots - 1 */
     uint16_t inflight;
     uint16_t next_pid;
     uint8_t version;
     bool durable;
-    bool row_known;                 /* the store has (or the journal will write) its row */
+    bool ending;                    /* session_free() is at work: the store forgets it as a whole */
+    bool stalled;                   /* the pump stopped because the connection has too much to write */
     bool will_row;                  /* the store has a will for it */
 };
 
@@ -109,9 +118,10 @@ static inline bool session_durable(const struct session *s)
     return s->durable;
 }
 bool session_online(const struct session *s);
+/* Messages that wait for the client, those in flight not counted. */
 static inline uint32_t session_waiting(const struct session *s)
 {
-    return s->queued + s->backlog;
+    return s->queued + s->backlog - s->parked;
 }
 
 /* Hands a message to one session: sends, queues or drops it. subids: encoded properties or empty. retain: flag to send.
@@ -122,10 +132,13 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
 void session_pump(struct broker *b, struct session *s);
 /* Has work for session_pump() in the turn. */
 void session_wake(struct broker *b, struct session *s);
-/* The client is back: what was in flight is sent again in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */
-void session_resume(struct broker *b, struct session *s);
-/* The connection has gone; durable sessions move to the store. */
+/* The client is back: what was in flight is sent again in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. false: the store
+ * can't take what is still in RAM, so its rows are incomplete; nothing changed. */
+bool session_resume(struct broker *b, struct session *s);
+/* The connection has gone; what is in RAM of a durable session moves to the store. */
 void session_detach(struct broker *b, struct session *s);
+/* Arms the timer that ends an offline session. */
+void session_arm_expiry(struct broker *b, struct session *s, uint64_t due_ms);
 
 /* By packet id; NULL: nothing in flight under it. */
 struct delivery *session_inflight(const struct session *s, uint16_t pid);
@@ -135,5 +148,10 @@ void delivery_done(struct broker *b, struct delivery *d);
 void delivery_page_out(struct broker *b, struct delivery *d);
 /* Gives it a packet id and a place in the ring. pid 0: chooses one. false: no memory or the id is taken. */
 bool delivery_assign(struct session *s, struct delivery *d, uint16_t pid);
+/* Sends it on the session's connection. false: it can never be sent to this client (too large). */
+bool delivery_send(struct broker *b, struct conn *c, const struct delivery *d);
+/* Puts a row of the store into window. */
+bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
+                      const struct persist_message *m);
 
 #endif

@@ -63,6 +63,8 @@ struct sub *subs_find(struct subs *t, struct session *s, struct view filter);
 #define SUB_FILTER_MAX 65536
 size_t sub_filter_text(const struct sub *sub, uint8_t *buf);
 
+/* The member that a message to the group goes to now; NULL: nobody can take it. */
+struct sub *share_pick(struct share *g);
 void share_unref(struct subs *t, struct share **sp);
 
 /* One recipient. With overlapping subscriptions merged, qos is the highest and subids holds all of them. */
@@ -79,6 +81,8 @@ struct matches {
     uint32_t n, cap;
     struct { uint32_t id, next; } *ids;
     uint32_t id_n, id_cap;
+    uint8_t *encoded;               /* room for one recipient's identifiers */
+    uint32_t encoded_cap;
     uint64_t gen;                   /* marks sessions already in v */
     bool no_memory;                 /* at least one recipient is missing */
 };
@@ -87,6 +91,8 @@ struct matches {
  * merge: one delivery per session even if several of its filters match (allow_duplicate_messages = false).
  * For shared groups one member is chosen: online ones in turn, otherwise a durable one that is away. */
 void subs_match(struct subs *t, struct view topic, const struct session *origin, bool merge, struct matches *m);
+/* All Subscription Identifiers of one recipient as encoded properties; valid until the next call. */
+struct view matches_subids(struct matches *m, const struct match *of);
 void matches_fini(struct matches *m);
 
 #endif

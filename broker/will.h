@@ -9,7 +9,6 @@ struct will {
     struct msg *msg;                /* expires_ms is not set here: the interval starts when it is published */
     struct session *s;
     struct timer timer;             /* delay */
-    struct broker *b;
     uint32_t delay_s;
     uint32_t expiry_s;
     bool has_expiry;

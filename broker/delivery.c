@@ -1,0 +1,519 @@
+/* Deliveries: what one session must be sent, from routing to its last acknowledgement. The states and the places where
+ * a delivery can stand are described in session.h.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+#include "broker/route.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* More than this waiting in RAM for a durable session spills to the store. */
+#define WINDOW_MESSAGES 400
+#define WINDOW_BYTES    65536
+
+/* One page from the store. */
+#define PAGE_ROWS  50
+#define PAGE_BYTES 65536
+
+/* Deliveries sent to one session in one turn; the others wait for the next. */
+#define PUMP_BATCH 512
+
+#define RING_MIN 8u
+
+static bool stored_session(const struct broker *b, const struct session *s)
+{
+    return s->durable && journal_on(&b->journal);
+}
+
+
+static struct delivery *at(struct link *l)
+{
+    return LIST_ENTRY(l, struct delivery, order);
+}
+
+/* ---- packet identifiers ---- */
+
+struct delivery *session_inflight(const struct session *s, uint16_t pid)
+{
+    struct delivery *d;
+
+    if (s->ring == NULL)
+        return NULL;
+    d = s->ring[pid & s->ring_mask];
+    return d != NULL && d->pid == pid ? d : NULL;
+}
+
+/* Twice the slots: two ids that shared one may part, two that did not never meet. */
+static bool ring_grow(struct session *s)
+{
+    uint32_t size = s->ring != NULL ? (uint32_t)(s->ring_mask + 1) * 2 : RING_MIN;
+    struct delivery **ring;
+
+    if (size > 65536)
+        return false;
+    ring = mem_zero(MEM_SESSION, size * sizeof(struct delivery *));
+    if (ring == NULL)
+        return false;
+    for (uint32_t i = 0; s->ring != NULL && i <= s->ring_mask; i++)
+        if (s->ring[i] != NULL)
+            ring[s->ring[i]->pid & (size - 1)] = s->ring[i];
+    mem_free(MEM_SESSION, s->ring);
+    s->ring = ring;
+    s->ring_mask = (uint16_t)(size - 1);
+    return true;
+}
+
+static uint16_t choose_pid(struct session *s)
+{
+    for (uint32_t tries = 0; s->ring != NULL && tries <= s->ring_mask; tries++) {
+        uint16_t pid = ++s->next_pid != 0 ? s->next_pid : ++s->next_pid;    /* [MQTT311-2.3.1-1], [MQTT5-2.2.1-3] */
+
+        if (s->ring[pid & s->ring_mask] == NULL)
+            return pid;
+    }
+    return 0;
+}
+
+bool delivery_assign(struct session *s, struct delivery *d, uint16_t pid)
+{
+    if (pid == 0) {
+        while ((pid = choose_pid(s)) == 0)
+            if (!ring_grow(s))
+                return false;
+    } else {
+        while (s->ring == NULL || s->ring[pid & s->ring_mask] != NULL)
+            if (session_inflight(s, pid) != NULL || !ring_grow(s))
+                return false;
+    }
+    d->pid = pid;
+    s->ring[pid & s->ring_mask] = d;
+    return true;
+}
+
+/* ---- in and out of the lists ---- */
+
+static void count_queued(struct session *s, const struct delivery *d, bool in)
+{
+    uint64_t n = msg_bytes(d->msg);
+
+    if (d->state != QUEUED)
+        return;
+    if (in) {
+        s->queued++;
+        s->queued_bytes += n;
+        s->window_bytes += d->in_tail ? 0 : n;
+    } else {
+        s->queued--;
+        s->queued_bytes -= n;
+        s->window_bytes -= d->in_tail ? 0 : n;
+    }
+}
+
+/* Out of every list and into the free store; the row is somebody else's business. */
+static void unlink_and_free(struct broker *b, struct delivery *d)
+{
+    struct session *s = d->s;
+
+    if (s->next == &d->order)
+        s->next = d->order.next;
+    list_unlink(&d->order);
+    list_unlink(&d->mark);
+    if (d->flying) {
+        s->inflight--;
+        s->inflight_bytes -= msg_bytes(d->msg);
+    }
+    if (d->pid != 0 && session_inflight(s, d->pid) == d)
+        s->ring[d->pid & s->ring_mask] = NULL;
+    share_unref(&b->subs, &d->share);
+    msg_unref(&d->msg);
+    mem_free(MEM_MSG, d->subids);
+    mem_free(MEM_MSG, d);
+}
+
+void delivery_done(struct broker *b, struct delivery *d)
+{
+    struct session *s = d->s;
+
+    count_queued(s, d, false);
+    journal_delivery_gone(b, d);
+    unlink_and_free(b, d);
+    if (s->conn != NULL && (s->next != &s->window || s->backlog > 0 || !list_empty(&s->tail)))
+        session_wake(b, s);
+}
+
+void delivery_page_out(struct broker *b, struct delivery *d)
+{
+    struct session *s = d->s;
+
+    assert(d->stored && d->in_tail);
+    if (d->state == QUEUED)
+        s->queued--;                    /* its bytes stay in queued_bytes: it still waits */
+    else
+        s->parked++;
+    s->backlog++;
+    unlink_and_free(b, d);
+}
+
+static struct delivery *delivery_new(struct session *s, struct msg *m, struct view subids)
+{
+    struct delivery *d = mem_zero(MEM_MSG, sizeof *d);
+
+    if (d == NULL)
+        return NULL;
+    if (subids.len > 0) {
+        d->subids = mem_alloc(MEM_MSG, subids.len);
+        if (d->subids == NULL) {
+            mem_free(MEM_MSG, d);
+            return NULL;
+        }
+        memcpy(d->subids, subids.p, subids.len);
+        d->subids_len = (uint16_t)subids.len;
+    }
+    list_init(&d->order);
+    list_init(&d->mark);
+    d->s = s;
+    d->msg = msg_ref(m);
+    return d;
+}
+
+/* ---- a new message for the session ---- */
+
+static void drop(struct broker *b, struct session *s, const char *reason, struct view topic)
+{
+    METRIC(b, PUBLISH_DROPPED)++;
+    s->dropped++;
+    journal_dropped(b, ident_id(s->ident), reason, 1, topic);
+    if (log_allow(&b->limit_drop, 5, b->now_ms))
+        log_warning("message dropped reason=%s id=%s topic=%s waiting=%u dropped=%u", reason,
+                    log_q(s->ident->data, s->ident->id_len), log_q(topic.p, topic.len), session_waiting(s), s->dropped);
+}
+
+static uint32_t inflight_limit(const struct broker *b, const struct session *s)
+{
+    uint32_t limit = b->cfg->max_inflight_messages;
+
+    return s->conn != NULL && s->conn->receive_max < limit ? s->conn->receive_max : limit;
+}
+
+static bool window_open(const struct broker *b, const struct session *s, uint64_t bytes)
+{
+    if (s->inflight >= inflight_limit(b, s))
+        return false;
+    return b->cfg->max_inflight_bytes == 0 || s->inflight == 0 ||
+           s->inflight_bytes + bytes <= b->cfg->max_inflight_bytes;
+}
+
+static bool queue_full(const struct broker *b, const struct session *s, uint64_t bytes)
+{
+    uint64_t max = b->cfg->max_queued_messages;
+
+    /* What the pump will send at the end of this turn does not wait. */
+    if (max > 0 && session_online(s) && inflight_limit(b, s) > s->inflight)
+        max += inflight_limit(b, s) - s->inflight;
+    if (max > 0 && session_waiting(s) >= max)
+        return true;
+    return b->cfg->max_queued_bytes > 0 && s->queued_bytes + bytes > b->cfg->max_queued_bytes;
+}
+
+/* Room for a new message by giving up the oldest one that waits. Order: window, then the store, then tail. */
+static bool drop_oldest(struct broker *b, struct session *s)
+{
+    for (struct link *l = s->next; l != &s->window; l = l->next)
+        if (at(l)->state == QUEUED) {
+            drop(b, s, "queue-full", msg_topic(at(l)->msg));
+            delivery_done(b, at(l));
+            return true;
+        }
+    if (s->backlog > s->parked) {
+        drop(b, s, "queue-full", (struct view){ NULL, 0 });
+        journal_drop_oldest(b, s);
+        s->backlog--;
+        return true;
+    }
+    LIST_EACH(l, &s->tail)
+        if (at(l)->state == QUEUED) {
+            drop(b, s, "queue-full", msg_topic(at(l)->msg));
+            delivery_done(b, at(l));
+            return true;
+        }
+    return false;
+}
+
+/* false: the new message is the one to go. */
+static bool make_room(struct broker *b, struct session *s, const struct incoming *in)
+{
+    uint64_t bytes = in->topic.len + in->props.len + in->payload.len;
+
+    while (queue_full(b, s, bytes)) {
+        if (b->cfg->queue_full == QUEUE_FULL_DROP_OLDEST && drop_oldest(b, s))
+            continue;
+        if (b->cfg->queue_full == QUEUE_FULL_DISCONNECT && session_online(s))
+            conn_close(b, s->conn, CLOSE_QUEUE_FULL);
+        drop(b, s, "queue-full", in->topic);
+        return false;
+    }
+    return true;
+}
+
+static bool deliver_now(struct broker *b, struct session *s, struct incoming *in, bool retain, struct view subids)
+{
+    struct send p = { .topic = in->topic, .payload = in->payload, .props = in->props, .subids = subids,
+                      .expires_ms = in->expires_ms, .retain = retain, .encoded = in->encoded };
+
+    if (s->conn->out.bytes > broker_write_limit(b)) {
+        drop(b, s, "slow-reader", in->topic);
+        return false;
+    }
+    if (in->payload.len >= OUTQ_BY_REFERENCE)
+        p.msg = incoming_msg(in);
+    else
+        p.msg = in->msg;
+    if (send_publish(b, s->conn, &p))
+        return true;
+    if (!conn_closing(s->conn))
+        drop(b, s, "too-large", in->topic);
+    return false;
+}
+
+static void enqueue(struct broker *b, struct session *s, struct delivery *d)
+{
+    bool offline = stored_session(b, s) && !session_online(s);
+    bool spill = offline || s->backlog > 0 || !list_empty(&s->tail) ||
+                 (stored_session(b, s) && (s->queued >= WINDOW_MESSAGES || s->window_bytes >= WINDOW_BYTES));
+
+    d->in_tail = spill;
+    list_push(spill ? &s->tail : &s->window, &d->order);
+    if (!spill && s->next == &s->window)
+        s->next = &d->order;
+    count_queued(s, d, true);
+}
+
+bool session_deliver(struct broker *b, struct session *s, struct incoming *in, uint8_t qos, bool retain,
+                     struct view subids, struct share *share)
+{
+    struct delivery *d;
+    struct msg *m;
+
+    if (qos == 0 && session_online(s))
+        return deliver_now(b, s, in, retain, subids);
+    if (qos == 0 && !(b->cfg->queue_qos0_messages && s->durable))
+        return false;
+    if (!s->durable && !session_online(s))
+        return false;
+    if (!make_room(b, s, in))
+        return false;
+    m = incoming_msg(in);
+    d = m != NULL ? delivery_new(s, m, subids) : NULL;
+    if (d == NULL || (stored_session(b, s) && msg_ticket(m, b->journal.next_id, b->now_ms) == NULL)) {
+        if (d != NULL)
+            unlink_and_free(b, d);
+        drop(b, s, "no-memory", in->topic);
+        return false;
+    }
+    if (stored_session(b, s) && m->retain && m->ticket->rows == 0)
+        m->ticket->rows = 1;            /* it may be delivered again later: its row never belongs to one queue alone */
+    d->position = b->journal.next_id++;
+    d->qos = qos;
+    d->retain = retain;
+    d->share = share;
+    if (share != NULL)
+        share->refs++;
+    enqueue(b, s, d);
+    if (stored_session(b, s))
+        journal_delivery_new(b, d, d->in_tail || in->qos == 2);
+    if (session_online(s))
+        session_wake(b, s);
+    return true;
+}
+
+/* ---- the pump ---- */
+
+struct paging {
+    struct broker *b;
+    struct session *s;
+    unsigned rows;
+};
+
+bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
+                      const struct persist_message *m)
+{
+    int64_t left_ms = m->expires_ms - b->wall_ms;
+    struct incoming in = {
+        .topic = { m->topic.p, m->topic.len }, .payload = { m->payload.p, m->payload.len },
+        .props = { m->props.p, m->props.len }, .qos = (uint8_t)m->qos, .retain = m->retain,
+        .expires_ms = m->expires_ms == 0 ? 0 : left_ms > 0 ? b->now_ms + (uint64_t)left_ms : 1,
+        .received_ms = m->received_ms,
+    };
+    struct msg *msg = msg_new(&in);
+    struct delivery *d = NULL;
+
+    if (msg != NULL && msg_ticket(msg, m->id, b->now_ms) != NULL)
+        d = delivery_new(s, msg, (struct view){ q->subids.p, q->subids.len });
+    if (d != NULL) {
+        msg->ticket->rows = q->shared ? 2 : 1;
+        d->position = q->position;
+        d->qos = (uint8_t)q->qos;
+        d->retain = q->retain;
+        d->state = (uint8_t)q->state;
+        d->dup = q->state != PERSIST_QUEUED;
+        d->stored = true;
+        if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id)) {
+            d->state = QUEUED;          /* two rows claim one packet id: the later one is sent as new */
+            d->dup = false;
+        }
+        list_push(&s->window, &d->order);
+        if (s->next == &s->window)
+            s->next = &d->order;
+    }
+    msg_unref(&msg);
+    return d != NULL;
+}
+
+static int paged(void *arg, const struct persist_queue *q, const struct persist_message *m)
+{
+    struct paging *p = arg;
+    struct session *s = p->s;
+    struct delivery *d;
+
+    if (!delivery_restore(p->b, s, q, m))
+        return 1;
+    d = at(s->window.prev);
+    s->paged_position = q->position;
+    p->rows++;
+    if (s->backlog > 0)
+        s->backlog--;
+    if (q->state != PERSIST_QUEUED && s->parked > 0)
+        s->parked--;
+    if (d->state == QUEUED) {
+        s->queued++;
+        s->window_bytes += msg_bytes(d->msg);
+    }
+    return 0;
+}
+
+/* The next delivery to send, fetched from the store if need be; NULL: none. */
+static struct delivery *refill(struct broker *b, struct session *s)
+{
+    struct paging p = { b, s, 0 };
+
+    if (s->next != &s->window)
+        return at(s->next);
+    if (s->backlog > 0) {
+        enum persist_rc rc = persist_queue_page(b->journal.db, s->db_id, s->paged_position, PAGE_ROWS, PAGE_BYTES,
+                                                paged, &p);
+
+        if (rc != PERSIST_OK) {
+            log_error("queue can't be read id=%s error=%s", log_q(s->ident->data, s->ident->id_len),
+                      log_qs(persist_error(b->journal.db)));
+            conn_close(b, s->conn, CLOSE_UNAVAILABLE);
+            return NULL;
+        }
+        if (p.rows == 0) {
+            /* Rows that broke the rules, or were taken out by somebody else. */
+            log_warning("rows missing in the store id=%s rows=%u", log_q(s->ident->data, s->ident->id_len), s->backlog);
+            s->backlog = s->parked = 0;
+        }
+    }
+    if (s->backlog == 0 && s->next == &s->window && !list_empty(&s->tail)) {
+        s->next = s->tail.next;
+        LIST_EACH(l, &s->tail) {
+            at(l)->in_tail = false;
+            s->window_bytes += at(l)->state == QUEUED ? msg_bytes(at(l)->msg) : 0;
+        }
+        list_splice(&s->window, &s->tail);
+    }
+    return s->next != &s->window ? at(s->next) : NULL;
+}
+
+bool delivery_send(struct broker *b, struct conn *c, const struct delivery *d)
+{
+    struct send p = { .topic = msg_topic(d->msg), .payload = msg_payload(d->msg), .props = msg_props(d->msg),
+                      .subids = { d->subids, d->subids_len }, .msg = d->msg, .expires_ms = d->msg->expires_ms,
+                      .pid = d->pid, .qos = d->qos, .retain = d->retain, .dup = d->dup };
+
+    return send_publish(b, c, &p);
+}
+
+static void fly(struct session *s, struct delivery *d)
+{
+    d->flying = true;
+    s->inflight++;
+    s->inflight_bytes += msg_bytes(d->msg);
+    s->next = d->order.next;
+}
+
+/* QUEUED -> SENT. */
+static void first_send(struct broker *b, struct session *s, struct delivery *d)
+{
+    if (!delivery_assign(s, d, 0)) {
+        conn_close(b, s->conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    count_queued(s, d, false);
+    d->state = SENT;
+    fly(s, d);
+    if (!stored_session(b, s)) {
+        if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn)) {
+            drop(b, s, "too-large", msg_topic(d->msg));
+            delivery_done(b, d);
+        }
+        return;
+    }
+    if (d->stored)
+        journal_delivery_changed(b, d);
+    if (d->qos == 2) {
+        journal_delivery_due(b, d);
+        conn_hold_publish(b, s->conn, d->pid, journal_next(b));
+    } else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn)) {
+        drop(b, s, "too-large", msg_topic(d->msg));
+        delivery_done(b, d);
+    }
+}
+
+static void send_again(struct broker *b, struct session *s, struct delivery *d)
+{
+    fly(s, d);
+    d->dup = true;
+    if (d->state == RELEASED)
+        conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, 0, NULL);
+    else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
+        delivery_done(b, d);
+}
+
+static void pump_one(struct broker *b, struct session *s, struct delivery *d)
+{
+    if (d->state != QUEUED) {
+        send_again(b, s, d);
+        return;
+    }
+    if (msg_expired(d->msg, b->now_ms)) {               /* [MQTT5-3.3.2-5] */
+        drop(b, s, "expired", msg_topic(d->msg));
+        delivery_done(b, d);
+    } else if (d->qos == 0) {
+        if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
+            drop(b, s, "too-large", msg_topic(d->msg));
+        delivery_done(b, d);
+    } else {
+        first_send(b, s, d);
+    }
+}
+
+void session_pump(struct broker *b, struct session *s)
+{
+    s->stalled = false;
+    for (unsigned n = 0; n < PUMP_BATCH; n++) {
+        struct delivery *d;
+
+        if (!session_online(s))
+            return;
+        if (s->conn->out.bytes > broker_write_limit(b)) {
+            s->stalled = true;
+            return;
+        }
+        d = refill(b, s);
+        if (d == NULL || !window_open(b, s, msg_bytes(d->msg)))
+            return;
+        pump_one(b, s, d);
+    }
+    session_wake(b, s);
+}

@@ -1,0 +1,264 @@
+/* What a commit writes. The marks stay until it has succeeded: after a failure everything is as before.
+ *
+ * Order: changes of sessions in the order they happened (a session that ended comes before one of the same client id);
+ * new rows; changed states; deletions, which must not take a message away from a new row; drops of the oldest, which
+ * must see the states.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+#include "broker/will.h"
+
+#include <assert.h>
+
+/* Queue rows of ended sessions deleted by one commit. */
+#define ENDED_BUDGET 2000
+/* Pause between two such slices. */
+#define ENDED_PAUSE_MS 20
+
+static struct blob blob(struct view v)
+{
+    return (struct blob){ v.p, v.len };
+}
+
+static int64_t wall_expiry(const struct broker *b, uint64_t expires_ms)
+{
+    return expires_ms == 0 ? 0 : b->wall_ms + ((int64_t)expires_ms - (int64_t)b->now_ms);
+}
+
+static struct persist_message message(const struct broker *b, const struct msg *m, int64_t id)
+{
+    return (struct persist_message){
+        .id = id,
+        .topic = blob(msg_topic(m)),
+        .payload = blob(msg_payload(m)),
+        .props = blob(msg_props(m)),
+        .qos = m->qos,
+        .retain = m->retain,
+        .publisher = m->from != NULL ? blob(ident_id(m->from)) : (struct blob){ NULL, 0 },
+        .publisher_user = m->from != NULL ? blob(ident_user(m->from)) : (struct blob){ NULL, 0 },
+        .received_ms = m->received_ms,
+        .expires_ms = wall_expiry(b, m->expires_ms),
+    };
+}
+
+/* ---- one change each ---- */
+
+static enum persist_rc write_will(struct persist *db, const struct journal_op *o)
+{
+    const struct persist_will w = {
+        .session_id = o->id, .topic = blob(msg_topic(o->msg)), .payload = blob(msg_payload(o->msg)),
+        .props = blob(msg_props(o->msg)), .qos = o->msg->qos, .retain = o->msg->retain, .delay_s = o->a,
+        .publish_ms = o->b, .expiry_s = o->c,
+    };
+
+    return persist_will_put(db, &w);
+}
+
+static enum persist_rc write_sub(struct persist *db, const struct journal_op *o, struct blob filter)
+{
+    const struct persist_subscription s = {
+        .session_id = o->id, .filter = filter, .qos = o->qos, .no_local = o->no_local,
+        .retain_as_published = o->retain_as_published, .retain_handling = o->retain_handling, .subid = o->a,
+    };
+
+    return persist_sub_put(db, &s);
+}
+
+static enum persist_rc write_op(struct journal *j, struct journal_op *o, unsigned *budget)
+{
+    struct blob text = { o->len > 0 ? j->bytes.v + o->off : NULL, o->len };
+    bool more;
+
+    switch (o->verb) {
+    case OP_SESSION_DEL: {
+        enum persist_rc rc = persist_session_del(j->db, o->id, *budget, &more);
+
+        o->a = rc == PERSIST_OK && more;
+        *budget = o->a ? 0 : *budget;
+        return rc;
+    }
+    case OP_SUB_PUT: return write_sub(j->db, o, text);
+    case OP_SUB_DEL: return persist_sub_del(j->db, o->id, text);
+    case OP_INBOUND_PUT: return persist_inbound_put(j->db, o->id, (int)o->a);
+    case OP_INBOUND_DEL: return persist_inbound_del(j->db, o->id, (int)o->a);
+    case OP_INBOUND_CLEAR: return persist_inbound_clear(j->db, o->id);
+    case OP_WILL_PUT: return write_will(j->db, o);
+    case OP_WILL_DEL: return persist_will_del(j->db, o->id);
+    case OP_RETAINED_DEL: return persist_retained_del(j->db, o->id);
+    }
+    return PERSIST_OK;
+}
+
+static enum persist_rc write_session(struct persist *db, const struct session *s)
+{
+    const struct persist_session p = {
+        .id = s->db_id, .client_id = blob(ident_id(s->ident)), .version = s->version,
+        .username = blob(ident_user(s->ident)), .expiry_s = s->expiry_s == UINT32_MAX ? -1 : (int64_t)s->expiry_s,
+        .disconnected_ms = s->disconnected_ms, .connected_ms = s->connected_ms,
+    };
+
+    return persist_session_put(db, &p);
+}
+
+static enum persist_rc write_delivery(struct broker *b, const struct delivery *d)
+{
+    struct journal *j = &b->journal;
+    struct ticket *t = d->msg->ticket;
+    const struct persist_queue q = {
+        .session_id = d->s->db_id, .position = d->position, .message_id = t->id, .qos = d->qos, .retain = d->retain,
+        .state = (enum persist_state)d->state, .packet_id = d->pid, .subids = { d->subids, d->subids_len },
+        .shared = t->rows > 1,
+    };
+
+    if (t->attempt != j->attempt) {
+        struct persist_message m = message(b, d->msg, t->id);
+        enum persist_rc rc = persist_message_put(j->db, &m);
+
+        if (rc != PERSIST_OK)
+            return rc;
+        t->attempt = j->attempt;
+    }
+    return persist_queue_put(j->db, &q);
+}
+
+static enum persist_rc write_retained(struct broker *b, const struct retained *r)
+{
+    const struct persist_retained p = { .id = r->id, .m = message(b, r->msg, 0) };
+
+    return persist_retained_put(b->journal.db, &p);
+}
+
+/* ---- all of them ---- */
+
+#define TRY(call)                        \
+    do {                                 \
+        enum persist_rc rc_ = (call);    \
+        if (rc_ != PERSIST_OK)           \
+            return rc_;                  \
+    } while (0)
+
+static enum persist_rc write_drops(struct journal *j)
+{
+    for (size_t i = 0; i < j->drop_oldest.n; i++) {
+        struct session *s = j->drop_oldest.v[i];
+        int64_t position;
+        uint64_t bytes;
+        bool found;
+
+        if (s == NULL)
+            continue;
+        TRY(persist_queue_drop_oldest(j->db, s->db_id, &found, &position, &bytes));
+    }
+    return PERSIST_OK;
+}
+
+static enum persist_rc write_ended(struct journal *j, unsigned budget)
+{
+    for (size_t i = 0; i < j->ended.n && budget > 0; i++) {
+        bool more;
+
+        TRY(persist_session_del(j->db, j->ended.v[i], budget, &more));
+        if (more)
+            return PERSIST_OK;
+        j->ended.v[i] = 0;          /* even if the commit fails: the row in the store says what is left */
+    }
+    return PERSIST_OK;
+}
+
+static enum persist_rc write_all(struct broker *b)
+{
+    struct journal *j = &b->journal;
+    unsigned budget = ENDED_BUDGET;
+
+    j->attempt++;
+    TRY(persist_begin(j->db));
+    for (size_t i = 0; i < j->ops.n; i++)
+        TRY(write_op(j, &j->ops.v[i], &budget));
+    LIST_EACH(l, &j->sessions)
+        TRY(write_session(j->db, LIST_ENTRY(l, struct session, mark)));
+    LIST_EACH(l, &j->due)
+        TRY(write_delivery(b, LIST_ENTRY(l, struct delivery, mark)));
+    LIST_EACH(l, &j->changed) {
+        const struct delivery *d = LIST_ENTRY(l, struct delivery, mark);
+
+        TRY(persist_queue_state(j->db, d->s->db_id, d->position, (enum persist_state)d->state, d->pid));
+    }
+    for (size_t i = 0; i < j->gone.n; i++) {
+        const struct journal_gone *g = &j->gone.v[i];
+
+        TRY(persist_queue_del(j->db, g->session_id, g->position, g->message_id, g->shared));
+    }
+    TRY(write_drops(j));
+    LIST_EACH(l, &j->retained)
+        TRY(write_retained(b, LIST_ENTRY(l, struct retained, mark)));
+    for (size_t i = 0; i < j->dropped.n; i++) {
+        const struct journal_dropped *d = &j->dropped.v[i];
+
+        TRY(persist_dropped_add(j->db, (struct blob){ d->client_id, d->client_len }, d->reason, d->count,
+                                (struct blob){ d->topic, d->topic_len }, b->wall_ms));
+    }
+    TRY(write_ended(j, budget));
+    return persist_commit(j->db);
+}
+
+/* ---- after it ---- */
+
+static void written(struct broker *b, struct delivery *d)
+{
+    struct journal *j = &b->journal;
+
+    list_unlink(&d->mark);
+    if (!d->stored) {
+        d->stored = true;
+        j->unstored--;
+        d->msg->ticket->seq = j->seq;
+        d->msg->ticket->unsafe--;
+    }
+    if (d->in_tail)
+        delivery_page_out(b, d);
+}
+
+static void forget_ops(struct broker *b)
+{
+    struct journal *j = &b->journal;
+    size_t keep = 0;
+
+    for (size_t i = 0; i < j->ended.n; i++)
+        if (j->ended.v[i] != 0)
+            j->ended.v[keep++] = j->ended.v[i];
+    j->ended.n = keep;
+    for (size_t i = 0; i < j->ops.n; i++) {
+        msg_unref(&j->ops.v[i].msg);
+        if (j->ops.v[i].verb == OP_SESSION_DEL && j->ops.v[i].a)
+            journal_resume_ended(b, j->ops.v[i].id);
+    }
+    for (size_t i = 0; i < j->dropped.n; i++) {
+        mem_free(MEM_JOURNAL, j->dropped.v[i].client_id);
+        mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
+    }
+    j->ops.n = j->bytes.n = j->gone.n = j->drop_oldest.n = j->dropped.n = 0;
+}
+
+enum persist_rc journal_write(struct broker *b)
+{
+    struct journal *j = &b->journal;
+    enum persist_rc rc = write_all(b);
+
+    if (rc != PERSIST_OK) {
+        persist_rollback(j->db);
+        return rc;
+    }
+    j->seq++;
+    j->want = j->lazy = false;
+    while (!list_empty(&j->due))
+        written(b, LIST_ENTRY(j->due.next, struct delivery, mark));
+    while (!list_empty(&j->changed))
+        written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
+    while (!list_empty(&j->retained))
+        list_unlink(j->retained.next);
+    while (!list_empty(&j->sessions))
+        list_unlink(j->sessions.next);
+    forget_ops(b);
+    if (j->ended.n > 0)
+        j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;
+    return PERSIST_OK;
+}

@@ -1,0 +1,278 @@
+/* The table of sessions, and how one begins, is left and taken up again, and ends.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/session.h"
+
+#include "broker/broker.h"
+#include "broker/route.h"
+#include "broker/will.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SLOTS_MIN 64u
+
+/* ---- table ---- */
+
+bool sessions_init(struct sessions *t, const struct hash_key *key)
+{
+    *t = (struct sessions){ .key = *key, .mask = SLOTS_MIN - 1 };
+    t->slots = mem_zero(MEM_SESSION, SLOTS_MIN * sizeof(struct session *));
+    return t->slots != NULL;
+}
+
+void sessions_fini(struct sessions *t)
+{
+    assert(t->count == 0);
+    mem_free(MEM_SESSION, t->slots);
+    t->slots = NULL;
+}
+
+struct session *session_find(const struct sessions *t, struct view id)
+{
+    uint64_t h = hash_bytes(&t->key, 0, id.p, id.len);
+
+    for (struct session *s = t->slots[h & t->mask]; s != NULL; s = s->hash_next)
+        if (s->hash == h && s->ident->id_len == id.len && memcmp(s->ident->data, id.p, id.len) == 0)
+            return s;
+    return NULL;
+}
+
+/* Keeps about one session per slot. Failing to resize only costs time. */
+static void resize(struct sessions *t, uint32_t size)
+{
+    struct session **slots = mem_zero(MEM_SESSION, size * sizeof(struct session *));
+
+    if (slots == NULL)
+        return;
+    for (uint32_t i = 0; i <= t->mask; i++)
+        for (struct session *s = t->slots[i], *next; s != NULL; s = next) {
+            next = s->hash_next;
+            s->hash_next = slots[s->hash & (size - 1)];
+            slots[s->hash & (size - 1)] = s;
+        }
+    mem_free(MEM_SESSION, t->slots);
+    t->slots = slots;
+    t->mask = size - 1;
+}
+
+static void table_add(struct sessions *t, struct session *s)
+{
+    if (t->count > t->mask)
+        resize(t, (t->mask + 1) * 2);
+    s->hash_next = t->slots[s->hash & t->mask];
+    t->slots[s->hash & t->mask] = s;
+    t->count++;
+}
+
+static void table_remove(struct sessions *t, struct session *s)
+{
+    struct session **at = &t->slots[s->hash & t->mask];
+
+    while (*at != s)
+        at = &(*at)->hash_next;
+    *at = s->hash_next;
+    t->count--;
+    if (t->mask + 1 > SLOTS_MIN && t->count < (t->mask + 1) / 8)
+        resize(t, (t->mask + 1) / 2);
+}
+
+struct session *session_each(const struct sessions *t, const struct session *s)
+{
+    uint32_t at = 0;
+
+    if (s != NULL && s->hash_next != NULL)
+        return s->hash_next;
+    if (s != NULL)
+        at = (uint32_t)(s->hash & t->mask) + 1;
+    for (; at <= t->mask; at++)
+        if (t->slots[at] != NULL)
+            return t->slots[at];
+    return NULL;
+}
+
+/* ---- begin ---- */
+
+static void expired(struct timer *t, void *arg)
+{
+    struct session *s = LIST_ENTRY(t, struct session, timer);
+    struct broker *b = arg;
+
+    log_info("session expired id=%s waiting=%u", log_q(s->ident->data, s->ident->id_len), session_waiting(s));
+    METRIC(b, CLIENTS_EXPIRED)++;
+    will_trigger(b, s, true);
+    session_free(b, s);
+}
+
+struct session *session_new(struct broker *b, struct ident *ident, bool durable)
+{
+    struct session *s = mem_zero(MEM_SESSION, sizeof *s);
+    struct view id = ident_id(ident);
+
+    if (s == NULL) {
+        ident_unref(&ident);
+        return NULL;
+    }
+    s->ident = ident;
+    s->hash = hash_bytes(&b->sessions.key, 0, id.p, id.len);
+    list_init(&s->subs);
+    list_init(&s->window);
+    list_init(&s->tail);
+    list_init(&s->pump);
+    list_init(&s->mark);
+    s->next = &s->window;
+    timer_init(&s->timer, expired);
+    s->durable = durable;
+    if (durable)
+        s->db_id = b->journal.next_session_id++;
+    table_add(&b->sessions, s);
+    if (b->sessions.count > b->session_peak)
+        b->session_peak = b->sessions.count;
+    return s;
+}
+
+bool session_online(const struct session *s)
+{
+    return s->conn != NULL && !conn_closing(s->conn);
+}
+
+/* ---- end ---- */
+
+/* What a member of a shared group has not acknowledged goes to another one, QoS 2 excepted once it was sent: its
+ * client may have it already. [MQTT5-4.8.2-5], [MQTT5-4.8.2-6] */
+static void hand_on(struct broker *b, struct delivery *d)
+{
+    struct msg *m = d->msg;
+    struct sub *sub;
+    struct incoming in = {
+        .topic = msg_topic(m), .payload = msg_payload(m), .props = msg_props(m), .qos = m->qos, .retain = m->retain,
+        .expires_ms = m->expires_ms, .received_ms = m->received_ms, .from = m->from,
+    };
+    uint8_t ids[8];
+    struct writer w = wr_make(ids, sizeof ids);
+
+    if (d->state == RELEASED || (d->state == SENT && d->qos == 2))
+        return;
+    sub = share_pick(d->share);
+    if (sub == NULL)
+        return;
+    if (sub->subid != 0)
+        props_write_num(&w, PROP_SUBSCRIPTION_ID, sub->subid);
+    session_deliver(b, sub->s, &in, m->qos < sub->qos ? m->qos : sub->qos, d->retain,
+                    (struct view){ ids, (size_t)(w.p - ids) }, d->share);
+    incoming_done(&in);
+}
+
+static void free_deliveries(struct broker *b, struct link *list)
+{
+    while (!list_empty(list)) {
+        struct delivery *d = LIST_ENTRY(list->next, struct delivery, order);
+
+        if (d->share != NULL)
+            hand_on(b, d);
+        delivery_done(b, d);
+    }
+}
+
+void session_free(struct broker *b, struct session *s)
+{
+    s->ending = true;
+    if (s->conn != NULL) {
+        s->conn->session = NULL;
+        s->conn = NULL;
+        b->sessions.online--;
+    }
+    will_drop(b, s);
+    timer_disarm(&s->timer);
+    subs_remove_all(&b->subs, s);
+    free_deliveries(b, &s->window);
+    free_deliveries(b, &s->tail);
+    if (s->durable)
+        journal_session_del(b, s);
+    journal_forget_session(b, s);
+    list_unlink(&s->pump);
+    table_remove(&b->sessions, s);
+    idset_clear(&s->inbound);
+    mem_free(MEM_SESSION, s->ring);
+    ident_unref(&s->ident);
+    mem_free(MEM_SESSION, s);
+}
+
+/* ---- leave and return ---- */
+
+void session_arm_expiry(struct broker *b, struct session *s, uint64_t due_ms)
+{
+    timer_arm(&b->wheel, &s->timer, due_ms);
+}
+
+static void arm_from_now(struct broker *b, struct session *s)
+{
+    int64_t limit = b->cfg->session_expiry_s;
+    uint64_t in_s = s->expiry_s;
+
+    if (limit >= 0 && (uint64_t)limit < in_s)
+        in_s = (uint64_t)limit;
+    if (in_s != UINT32_MAX)
+        session_arm_expiry(b, s, b->now_ms + in_s * 1000);
+}
+
+/* Everything in RAM becomes tail: written if it is not, then paged out by the journal. */
+static void to_tail(struct broker *b, struct session *s)
+{
+    list_splice(&s->window, &s->tail);
+    list_splice(&s->tail, &s->window);
+    s->next = &s->window;
+    s->window_bytes = 0;
+    s->paged_position = 0;
+    mem_free(MEM_SESSION, s->ring);
+    s->ring = NULL;
+    s->ring_mask = 0;
+    LIST_EACH(l, &s->tail) {
+        struct delivery *d = LIST_ENTRY(l, struct delivery, order);
+
+        d->in_tail = true;
+        if (!d->stored)
+            journal_delivery_due(b, d);
+        else if (!link_used(&d->mark))
+            delivery_page_out(b, d);
+    }
+}
+
+void session_detach(struct broker *b, struct session *s)
+{
+    assert(s->conn != NULL);
+    s->conn->session = NULL;
+    s->conn = NULL;
+    b->sessions.online--;
+    s->disconnected_ms = b->wall_ms;
+    s->stalled = false;
+    list_unlink(&s->pump);
+    s->inflight = 0;
+    s->inflight_bytes = 0;
+    LIST_EACH(l, &s->window)
+        LIST_ENTRY(l, struct delivery, order)->flying = false;
+    if (journal_on(&b->journal))
+        to_tail(b, s);
+    else
+        s->next = s->window.next;
+    journal_session_put(b, s, true);
+    arm_from_now(b, s);
+}
+
+bool session_resume(struct broker *b, struct session *s)
+{
+    if (!list_empty(&s->tail) && !journal_commit_now(b))
+        return false;
+    assert(!journal_on(&b->journal) || list_empty(&s->tail));
+    timer_disarm(&s->timer);
+    s->paged_position = 0;
+    s->next = s->window.next;
+    s->disconnected_ms = 0;
+    session_wake(b, s);
+    return true;
+}
+
+void session_wake(struct broker *b, struct session *s)
+{
+    if (!link_used(&s->pump))
+        list_push(&b->pump, &s->pump);
+}
