@@ -1,0 +1,177 @@
+/* The broker as a process: a configuration, a start, and the end it is given.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/crash/crash_kill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static bool complain(const char *what)
+{
+    fprintf(stderr, "crash_kill: %s: %s\n", what, strerror(errno));
+    return false;
+}
+
+static void path_in(const struct server *s, const char *name, char *buf, size_t cap)
+{
+    snprintf(buf, cap, "%s/%s", s->dir, name);
+}
+
+bool server_prepare(struct server *s, const char *program)
+{
+    const char *tmp = getenv("TMPDIR");
+    char path[256];
+
+    *s = (struct server){ .program = program, .err = -1 };
+    if (access(program, X_OK) < 0)
+        return complain(program);
+    snprintf(s->dir, sizeof s->dir, "%.90s/caddis-crash-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
+    if (mkdtemp(s->dir) == NULL)
+        return complain(s->dir);
+    path_in(s, "log", path, sizeof path);
+    s->log = fopen(path, "we");
+    return s->log != NULL || complain(path);
+}
+
+/* Queues without a bound: a message that a full queue drops would be a loss that was agreed to. */
+static bool write_config(const struct server *s, const char *durability)
+{
+    char path[256], user[64] = "";
+    FILE *f;
+
+    path_in(s, "caddis.ini", path, sizeof path);
+    f = fopen(path, "we");
+    if (f == NULL)
+        return complain(path);
+    if (geteuid() == 0)
+        snprintf(user, sizeof user, "user = root\n");
+    fprintf(f, "[broker]\n%senable_control = false\nsys_interval = 0\n"
+               "[persistence]\npath = %s/caddis.db\ndurability = %s\n"
+               "[limits]\nmax_queued_messages = 0\n"
+               "[listener default]\naddress = 127.0.0.1\nport = 0\nallow_anonymous = true\n", user, s->dir, durability);
+    return fclose(f) == 0 || complain(path);
+}
+
+bool server_start(struct server *s, const char *durability)
+{
+    char config[256];
+    int pipe_fds[2];
+
+    if (!write_config(s, durability))
+        return false;
+    path_in(s, "caddis.ini", config, sizeof config);
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+        return complain("pipe");
+    s->port = 0;
+    s->line_len = 0;
+    fprintf(s->log, "---- round %u, durability %s\n", round_now, durability);
+    fflush(s->log);
+    s->pid = fork();
+    if (s->pid < 0)
+        return complain("fork");
+    if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(pipe_fds[1], STDERR_FILENO);
+        execl(s->program, s->program, "-c", config, (char *)NULL);
+        _exit(127);
+    }
+    close(pipe_fds[1]);
+    s->err = pipe_fds[0];
+    fcntl(s->err, F_SETFL, O_NONBLOCK);
+    return true;
+}
+
+/* listening name="default" on 127.0.0.1:41234 protocol=mqtt */
+static void take_line(struct server *s)
+{
+    const char *on = strstr(s->line, "listening name=\"default\" on ");
+    const char *colon = on != NULL ? strrchr(on, ':') : NULL;
+
+    fprintf(s->log, "%s\n", s->line);
+    if (colon != NULL)
+        s->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    s->line_len = 0;
+}
+
+void server_read(struct server *s)
+{
+    char buf[4096];
+    ssize_t n;
+
+    while (s->err >= 0 && (n = read(s->err, buf, sizeof buf)) != 0) {
+        if (n < 0)
+            break;
+        for (ssize_t i = 0; i < n; i++)
+            if (buf[i] == '\n' || s->line_len == sizeof s->line - 1) {
+                s->line[s->line_len] = '\0';
+                take_line(s);
+            } else {
+                s->line[s->line_len++] = buf[i];
+            }
+    }
+    fflush(s->log);
+}
+
+bool server_died(struct server *s, int *status)
+{
+    if (s->pid == 0 || waitpid(s->pid, status, WNOHANG) != s->pid)
+        return false;
+    server_read(s);
+    close(s->err);
+    s->err = -1;
+    s->pid = 0;
+    return true;
+}
+
+void server_signal(struct server *s, int sig)
+{
+    if (s->pid > 0)
+        kill(s->pid, sig);
+}
+
+bool server_wait(struct server *s, uint64_t limit_ms, int *status)
+{
+    uint64_t until = now_ms() + limit_ms;
+
+    while (s->pid > 0 && !server_died(s, status)) {
+        if (now_ms() >= until)
+            return false;
+        server_read(s);
+        poll(NULL, 0, 1);
+    }
+    return true;
+}
+
+void server_finish(struct server *s, bool keep)
+{
+    static const char *const files[] = {
+        "caddis.ini", "log", "caddis.db", "caddis.db-wal", "caddis.db-shm", "caddis.db.lock",
+    };
+    char path[256];
+    int status;
+
+    if (s->pid > 0) {
+        server_signal(s, SIGKILL);
+        server_wait(s, 10000, &status);
+    }
+    if (s->log != NULL)
+        fclose(s->log);
+    if (keep) {
+        printf("configuration, store and log are kept in %s\n", s->dir);
+        return;
+    }
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        path_in(s, files[i], path, sizeof path);
+        unlink(path);
+    }
+    if (rmdir(s->dir) < 0)
+        printf("%s has files that this test knows nothing of\n", s->dir);
+}
