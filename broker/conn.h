@@ -55,11 +55,12 @@ struct conn {
     struct link dirty;          /* broker.dirty: has something to flush */
     struct link holding;        /* broker.holding: has something in acks or held */
     struct link closing;        /* broker.closing */
+    struct link again;          /* broker.again: something is to be done without waiting for an event */
     struct timer timer;         /* CONNECT timeout, then keep alive */
     struct outq out;
     struct hold_queue acks, held;
     uint8_t *rest;              /* cut-off packet, rest_len of rest_need bytes; NULL: none */
-    uint32_t rest_len, rest_need, rest_cap;
+    uint32_t rest_len, rest_need, rest_cap; /* the buffer grows with what arrives, not with what is announced */
     uint8_t head[5];            /* cut-off fixed header, head_len bytes */
     uint8_t head_len;
     uint8_t state;              /* enum conn_state */
@@ -69,7 +70,6 @@ struct conn {
     bool clean_end;             /* the client sent DISCONNECT: no will */
     bool paused;                /* not read from: the store is failing */
     bool problem_info;          /* 5.0 Request Problem Information */
-    bool read_bounded;          /* stopped reading because the turn's share was used up */
     uint16_t keepalive_s;
     uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
     uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
@@ -81,7 +81,7 @@ struct conn {
     struct alias_out *aliases_out;
     struct walk *walk;          /* retained messages still to be sent, one entry a filter */
     struct scram *scram;        /* enhanced authentication under way or done */
-    char *trouble;              /* what the transport has to say about its failure */
+    char *trouble;              /* more words for the log about why it ends, malloc'ed; NULL: none */
     char peer[64];              /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
 };
 
@@ -95,8 +95,12 @@ static inline bool conn_closing(const struct conn *c)
 {
     return link_used(&c->closing);
 }
+/* Its session goes on without it, or ends; the will is dealt with. Part of the reap phase, except at a take-over. */
+void conn_detach(struct broker *b, struct conn *c);
 /* Detaches and frees everything that is marked. */
 void conn_reap(struct broker *b);
+/* Reads from those whose transport has bytes of its own. */
+void conn_again(struct broker *b);
 /* Puts it on the flush list. */
 void conn_dirty(struct broker *b, struct conn *c);
 /* Releases what may leave and writes once. */
@@ -117,6 +121,9 @@ void conn_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, 
 uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uint64_t seq, size_t n);
 /* The delivery in flight under pid, leaving when seq is durable. */
 void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t seq);
+
+/* Forgets everything staged and held. */
+void conn_drop_output(struct conn *c);
 
 /* Anything unsent, staged or held? */
 static inline bool conn_has_output(const struct conn *c)

@@ -28,5 +28,7 @@ bool listen_open(struct broker *b, char **why);
 void listen_start(struct broker *b);
 void listen_stop(struct broker *b);      /* stops accepting; open connections stay */
 void listen_close(struct broker *b);
+/* A connection ended: listeners that stopped accepting for want of room go on. */
+void listen_resume(struct broker *b);
 
 #endif

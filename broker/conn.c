@@ -1,0 +1,399 @@
+/* Connections: from accept to reap, reading, and what leaves when. Staging is in conn_out.c.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/conn.h"
+
+#include "broker/alias.h"
+#include "broker/broker.h"
+#include "broker/handle.h"
+#include "broker/listen.h"
+#include "broker/will.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* A cut-off packet gets this much room at first. */
+#define REST_FIRST 512
+
+static const struct {
+    enum log_level level;
+    int code;
+    const char *text;
+} reasons[CLOSE_COUNT] = {
+#define X(name, level, code, text) { level, code, text },
+    CLOSE_REASONS(X)
+#undef X
+};
+
+static struct conn *of_source(struct loop_source *s)
+{
+    return LIST_ENTRY(s, struct conn, source);
+}
+
+const char *conn_name(const struct conn *c)
+{
+    return c->session != NULL ? log_q(c->session->ident->data, c->session->ident->id_len) : "\"\"";
+}
+
+/* ---- reading ---- */
+
+/* Whole packets in `in`; what is left of it is the beginning of one. */
+static void cut(struct broker *b, struct conn *c, struct view *in)
+{
+    struct frame f;
+
+    while (!conn_closing(c)) {
+        switch (frame_next(in, b->cfg->max_packet_bytes, &f)) {
+        case FRAME_OK:
+            handle_packet(b, c, &f);
+            break;
+        case FRAME_MORE:
+            return;
+        case FRAME_MALFORMED:
+            conn_close(b, c, c->state == CONN_UP ? CLOSE_MALFORMED : CLOSE_NOT_MQTT);
+            return;
+        case FRAME_TOO_LARGE:
+            conn_close(b, c, CLOSE_TOO_LARGE);
+            return;
+        }
+    }
+}
+
+static bool rest_grow(struct broker *b, struct conn *c, size_t least)
+{
+    size_t cap = c->rest_cap > 0 ? (size_t)c->rest_cap * 2 : REST_FIRST;
+    uint8_t *p;
+
+    if (cap < least)
+        cap = least;
+    if (cap > c->rest_need)
+        cap = c->rest_need;
+    p = mem_grow(MEM_BUFFER, c->rest, cap);
+    if (p == NULL) {
+        conn_close(b, c, CLOSE_NO_MEMORY);
+        return false;
+    }
+    c->rest = p;
+    c->rest_cap = (uint32_t)cap;
+    return true;
+}
+
+static void rest_free(struct conn *c)
+{
+    mem_free(MEM_BUFFER, c->rest);
+    c->rest = NULL;
+    c->rest_len = c->rest_need = c->rest_cap = 0;
+}
+
+/* Keeps the beginning of a packet until the next read. */
+static void keep(struct broker *b, struct conn *c, struct view in)
+{
+    struct frame f;
+    struct view probe = in;
+
+    if (in.len == 0 || conn_closing(c))
+        return;
+    frame_next(&probe, b->cfg->max_packet_bytes, &f);
+    if (f.need == 0) {                                /* not even its size is known */
+        memcpy(c->head, in.p, in.len);
+        c->head_len = (uint8_t)in.len;
+        return;
+    }
+    c->rest_need = (uint32_t)f.need;
+    if (!rest_grow(b, c, in.len))
+        return;
+    memcpy(c->rest, in.p, in.len);
+    c->rest_len = (uint32_t)in.len;
+}
+
+/* Adds to the cut-off packet, handles it when it is whole. What is left of `in` comes after it. */
+static void complete_rest(struct broker *b, struct conn *c, struct view *in)
+{
+    while (in->len > 0 && c->rest_len < c->rest_need) {
+        size_t n;
+
+        if (c->rest_len == c->rest_cap && !rest_grow(b, c, c->rest_len + in->len))
+            return;
+        n = c->rest_cap - c->rest_len;
+        n = n < in->len ? n : in->len;
+        memcpy(c->rest + c->rest_len, in->p, n);
+        c->rest_len += (uint32_t)n;
+        in->p += n;
+        in->len -= n;
+    }
+    if (c->rest_len == c->rest_need) {
+        struct view whole = { c->rest, c->rest_len };
+
+        cut(b, c, &whole);
+        rest_free(c);
+    }
+}
+
+static void received(struct broker *b, struct conn *c, struct view in)
+{
+    if (c->rest != NULL)
+        complete_rest(b, c, &in);
+    if (c->rest == NULL && !conn_closing(c)) {
+        cut(b, c, &in);
+        keep(b, c, in);
+    }
+}
+
+static void read_failed(struct broker *b, struct conn *c)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+        return;
+    conn_close(b, c, errno == EPROTO ? CLOSE_TLS : CLOSE_PEER_RESET);
+}
+
+/* One read a turn. A long cut-off packet is read to its place, the rest of the read goes to the shared buffer. */
+static void conn_read(struct broker *b, struct conn *c)
+{
+    struct iovec iov[2];
+    size_t direct = c->rest_cap - c->rest_len, head = c->head_len;
+    int n = 0;
+    ssize_t got;
+
+    if (direct > 0)
+        iov[n++] = (struct iovec){ c->rest + c->rest_len, direct };
+    memcpy(b->read_buffer, c->head, head);
+    iov[n++] = (struct iovec){ b->read_buffer + head, sizeof b->read_buffer - head };
+    got = c->transport->readv(c, iov, n);
+    if (got == 0)
+        conn_close(b, c, CLOSE_PEER_EOF);
+    if (got < 0)
+        read_failed(b, c);
+    if (got <= 0)
+        return;
+    METRIC(b, BYTES_RECEIVED) += (uint64_t)got;
+    c->head_len = 0;
+    if (direct > 0 && (size_t)got <= direct) {
+        c->rest_len += (uint32_t)got;
+        received(b, c, (struct view){ b->read_buffer, 0 });
+    } else {
+        c->rest_len += (uint32_t)direct;
+        received(b, c, (struct view){ b->read_buffer, head + (size_t)got - direct });
+    }
+    if (c->transport->pending != NULL && !conn_closing(c) && c->transport->pending(c) && !link_used(&c->again))
+        list_push(&b->again, &c->again);
+}
+
+static void ready(struct loop_source *s, unsigned events, void *arg)
+{
+    struct broker *b = arg;
+    struct conn *c = of_source(s);
+
+    if (conn_closing(c))
+        return;
+    if (events & LOOP_WRITE)
+        conn_dirty(b, c);
+    if (events & (LOOP_READ | LOOP_HANGUP))
+        conn_read(b, c);
+}
+
+void conn_again(struct broker *b)
+{
+    struct link todo;
+
+    list_init(&todo);
+    list_splice(&todo, &b->again);
+    while (!list_empty(&todo)) {
+        struct conn *c = LIST_ENTRY(todo.next, struct conn, again);
+
+        list_unlink(&c->again);
+        if (!conn_closing(c))
+            conn_read(b, c);
+    }
+}
+
+void conn_pause(struct broker *b, struct conn *c, bool pause)
+{
+    c->paused = pause;
+    conn_dirty(b, c);               /* conn_flush() tells the loop what to wait for */
+}
+
+/* ---- timers ---- */
+
+/* One and a half times the keep alive without a packet [MQTT-3.1.2-24], [MQTT5-3.1.2-22]. Per packet only the time is
+ * noted; the timer moves itself on when it fires. */
+static void timed_out(struct timer *t, void *arg)
+{
+    struct broker *b = arg;
+    struct conn *c = LIST_ENTRY(t, struct conn, timer);
+    uint64_t due = c->last_rx_ms + (uint64_t)c->keepalive_s * 1500;
+
+    if (c->state != CONN_UP)
+        conn_close(b, c, CLOSE_CONNECT_TIMEOUT);
+    else if (c->paused)             /* we do not listen: its silence says nothing */
+        timer_arm(&b->wheel, t, b->now_ms + (uint64_t)c->keepalive_s * 1500);
+    else if (due > b->now_ms)
+        timer_arm(&b->wheel, t, due);
+    else
+        conn_close(b, c, CLOSE_KEEP_ALIVE);
+}
+
+/* ---- begin and end ---- */
+
+struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *peer)
+{
+    struct conn *c = mem_zero(MEM_CONN, sizeof *c);
+    int on = 1;
+
+    if (c == NULL) {
+        close(fd);
+        return NULL;
+    }
+    c->source = (struct loop_source){ .fd = -1, .ready = ready };
+    c->transport = &transport_socket;
+    c->listener = l;
+    list_init(&c->dirty);
+    list_init(&c->holding);
+    list_init(&c->closing);
+    list_init(&c->again);
+    timer_init(&c->timer, timed_out);
+    c->max_packet = UINT32_MAX;
+    c->receive_max = UINT16_MAX;
+    c->last_rx_ms = b->now_ms;
+    snprintf(c->peer, sizeof c->peer, "%s", peer);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);      /* fails on Unix sockets, harmless */
+    if (loop_add(&b->loop, &c->source, fd, LOOP_READ) < 0) {
+        log_error("no room for a connection peer=%s error=%s", peer, log_qs(strerror(errno)));
+        mem_free(MEM_CONN, c);
+        close(fd);
+        return NULL;
+    }
+    list_push(&l->conns, &c->all);
+    l->conn_count++;
+    b->conn_count++;
+    if (b->conn_count > b->conn_peak)
+        b->conn_peak = b->conn_count;
+    METRIC(b, SOCKETS)++;
+    if (b->cfg->connect_timeout_ms > 0)
+        timer_arm(&b->wheel, &c->timer, b->now_ms + b->cfg->connect_timeout_ms);
+    return c;
+}
+
+static void say_goodbye(struct broker *b, struct conn *c, int code, const char *text)
+{
+    uint8_t raw[256];
+    struct writer w = wr_make(raw, sizeof raw);
+    struct view why = { NULL, 0 };
+    uint8_t *at;
+    size_t n;
+
+    if (text != NULL && c->problem_info && strlen(text) < sizeof raw - 3) {
+        props_write_bytes(&w, PROP_REASON_STRING, (struct view){ (const uint8_t *)text, strlen(text) });
+        why = (struct view){ raw, (size_t)(w.p - raw) };
+    }
+    if (disconnect_size(MQTT_50, (enum reason)code, why) > c->max_packet)     /* [MQTT5-3.14.2-3] */
+        why.len = 0;
+    n = disconnect_size(MQTT_50, (enum reason)code, why);
+    at = n <= c->max_packet ? outq_room(&c->out, n) : NULL;
+    if (at == NULL)
+        return;
+    w = wr_make(at, n);
+    disconnect_encode(MQTT_50, (enum reason)code, why, &w);
+    METRIC(b, MESSAGES_SENT)++;
+}
+
+void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text)
+{
+    if (conn_closing(c))
+        return;
+    c->close_reason = (uint8_t)why;
+    if (text != NULL && c->trouble == NULL)
+        c->trouble = strdup(text);
+    if (c->state == CONN_UP && c->version == MQTT_50 && reasons[why].code >= 0)
+        say_goodbye(b, c, reasons[why].code, text != NULL ? text : reasons[why].text);
+    conn_dirty(b, c);
+    list_push(&b->closing, &c->closing);
+}
+
+void conn_close(struct broker *b, struct conn *c, enum close_reason why)
+{
+    conn_close_text(b, c, why, NULL);
+}
+
+static void log_down(struct broker *b, const struct conn *c)
+{
+    enum log_level level = reasons[c->close_reason].level;
+    const char *id = conn_name(c);
+
+    if (level == LEVEL_WARNING && !log_allow(&b->limit_peer, 20, b->now_ms))
+        return;
+    if (level != LEVEL_WARNING && !b->cfg->log_connections)
+        return;
+    if (c->state == CONN_UP && c->close_reason == CLOSE_DISCONNECT && c->disconnect_reason != 0)
+        log_at(level, "client down id=%s peer=%s reason=\"disconnect: %s\"", id, c->peer,
+               reason_text((enum reason)c->disconnect_reason));
+    else
+        log_at(level, "%s id=%s peer=%s reason=\"%s\"%s%s", c->state == CONN_UP ? "client down" : "connection closed", id,
+               c->peer, reasons[c->close_reason].text, c->trouble != NULL ? " detail=" : "",
+               c->trouble != NULL ? log_qs(c->trouble) : "");
+}
+
+void conn_detach(struct broker *b, struct conn *c)
+{
+    struct session *s = c->session;
+    bool ends;
+
+    if (s == NULL)
+        return;
+    log_down(b, c);
+    ends = !s->durable || s->expiry_s == 0;
+    if (c->clean_end)
+        will_drop(b, s);
+    else
+        will_trigger(b, s, ends);
+    if (ends) {
+        session_free(b, s);
+        return;
+    }
+    walk_finish(b, c);
+    session_detach(b, s);
+}
+
+static void drain(struct broker *b, int fd)
+{
+    /* Unread bytes would turn the close into a reset, which can overtake what we said last. */
+    for (int i = 0; i < 4 && recv(fd, b->read_buffer, sizeof b->read_buffer, MSG_DONTWAIT) > 0; i++)
+        ;
+}
+
+static void conn_free(struct broker *b, struct conn *c)
+{
+    int fd = c->source.fd;
+
+    if (c->session == NULL && c->state != CONN_UP)
+        log_down(b, c);
+    conn_detach(b, c);
+    list_unlink(&c->dirty);
+    list_unlink(&c->again);
+    list_unlink(&c->closing);
+    list_unlink(&c->all);
+    timer_disarm(&c->timer);
+    conn_drop_output(c);
+    walk_finish(b, c);
+    alias_in_free(&c->aliases_in);
+    alias_out_free(&c->aliases_out);
+    rest_free(c);
+    c->transport->close(c);
+    drain(b, fd);
+    loop_del(&b->loop, &c->source);
+    close(fd);
+    free(c->trouble);
+    c->listener->conn_count--;
+    b->conn_count--;
+    listen_resume(b);
+    mem_free(MEM_CONN, c);
+}
+
+void conn_reap(struct broker *b)
+{
+    while (!list_empty(&b->closing))
+        conn_free(b, LIST_ENTRY(b->closing.next, struct conn, closing));
+}

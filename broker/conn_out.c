@@ -1,0 +1,261 @@
+/* What a connection is sent: staging, holding back, releasing, writing.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+/* Pieces handed to one writev. */
+#define IOV_MAX_FLUSH 64
+/* Acknowledgements held for one client before it is no longer read from. */
+#define HOLD_MAX 65536u
+
+void conn_dirty(struct broker *b, struct conn *c)
+{
+    if (!link_used(&c->dirty))
+        list_push(&b->dirty, &c->dirty);
+}
+
+uint8_t *conn_room(struct broker *b, struct conn *c, size_t n)
+{
+    uint8_t *p = outq_room(&c->out, n);
+
+    if (p == NULL)
+        conn_close(b, c, CLOSE_NO_MEMORY);
+    conn_dirty(b, c);
+    return p;
+}
+
+/* ---- held back ---- */
+
+static struct hold *hold_push(struct broker *b, struct conn *c, struct hold_queue *q)
+{
+    if (q->count == q->cap) {
+        uint32_t cap = q->cap > 0 ? q->cap * 2 : 8;
+        struct hold *v = mem_alloc(MEM_BUFFER, cap * sizeof *v);
+
+        if (v == NULL) {
+            conn_close(b, c, CLOSE_NO_MEMORY);
+            return NULL;
+        }
+        for (uint32_t i = 0; i < q->count; i++)
+            v[i] = q->v[(q->head + i) & (q->cap - 1)];
+        mem_free(MEM_BUFFER, q->v);
+        *q = (struct hold_queue){ v, 0, q->count, cap };
+    }
+    if (!link_used(&c->holding))
+        list_push(&b->holding, &c->holding);
+    return &q->v[(q->head + q->count++) & (q->cap - 1)];
+}
+
+static void hold_pop(struct hold_queue *q)
+{
+    q->head = (q->head + 1) & (q->cap - 1);
+    if (--q->count == 0) {
+        mem_free(MEM_BUFFER, q->v);
+        *q = (struct hold_queue){ 0 };
+    }
+}
+
+static void hold_clear(struct hold_queue *q)
+{
+    while (q->count > 0) {
+        struct hold *h = &q->v[q->head];
+
+        if (h->type != PKT_PUBACK) {
+            mem_free(MEM_BUFFER, h->bytes);
+        } else if (h->msg != NULL) {
+            h->msg->ticket->acker = NULL;
+            msg_unref(&h->msg);
+        }
+        hold_pop(q);
+    }
+}
+
+void conn_drop_output(struct conn *c)
+{
+    hold_clear(&c->acks);
+    hold_clear(&c->held);
+    list_unlink(&c->holding);
+    outq_clear(&c->out);
+}
+
+static void write_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, enum reason reason)
+{
+    struct view why = { NULL, 0 };
+    size_t n = ack_size(c->version, reason, why);
+    uint8_t *p = conn_room(b, c, n);
+    struct writer w;
+
+    if (p == NULL)
+        return;
+    w = wr_make(p, n);
+    ack_encode(type, pid, c->version, reason, why, &w);
+    METRIC(b, MESSAGES_SENT)++;
+    /* The client's own window opens with what ends its exchange. */
+    if ((type == PKT_PUBACK || type == PKT_PUBCOMP || (type == PKT_PUBREC && reason >= R_UNSPECIFIED)) && c->receiving > 0)
+        c->receiving--;
+}
+
+static bool msg_safe(const struct broker *b, const struct msg *m)
+{
+    const struct ticket *t = m->ticket;
+
+    return t == NULL || t->open == 0 || (t->unsafe == 0 && journal_is_durable(&b->journal, t->seq));
+}
+
+void conn_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, enum reason reason, uint64_t seq,
+              struct msg *m)
+{
+    struct hold_queue *q = type == PKT_PUBACK ? &c->acks : &c->held;
+    bool wait = !journal_is_durable(&b->journal, seq) || (m != NULL && !msg_safe(b, m));
+    struct hold *h;
+
+    if (!wait && q->count == 0) {
+        write_ack(b, c, type, pid, reason);
+        return;
+    }
+    h = hold_push(b, c, q);
+    if (h == NULL)
+        return;
+    *h = (struct hold){ .seq = seq, .pid = pid, .type = (uint8_t)type, .reason = (uint8_t)reason };
+    if (m != NULL && wait && m->ticket != NULL) {
+        h->msg = msg_ref(m);
+        m->ticket->acker = c;
+    }
+}
+
+uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uint64_t seq, size_t n)
+{
+    struct hold *h;
+    uint8_t *bytes;
+
+    if (journal_is_durable(&b->journal, seq) && c->held.count == 0) {
+        METRIC(b, MESSAGES_SENT)++;
+        return conn_room(b, c, n);
+    }
+    bytes = mem_alloc(MEM_BUFFER, n);
+    h = bytes != NULL ? hold_push(b, c, &c->held) : NULL;
+    if (h == NULL) {
+        mem_free(MEM_BUFFER, bytes);
+        conn_close(b, c, CLOSE_NO_MEMORY);
+        return NULL;
+    }
+    *h = (struct hold){ .seq = seq, .bytes = bytes, .len = (uint32_t)n, .type = (uint8_t)type };
+    return bytes;
+}
+
+void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t seq)
+{
+    struct hold *h = hold_push(b, c, &c->held);
+
+    if (h != NULL)
+        *h = (struct hold){ .seq = seq, .pid = pid, .type = PKT_PUBLISH };
+}
+
+static void release_publish(struct broker *b, struct conn *c, uint16_t pid)
+{
+    struct delivery *d = c->session != NULL ? session_inflight(c->session, pid) : NULL;
+
+    if (d == NULL || d->state != SENT)
+        return;
+    if (!delivery_send(b, c, d) && !conn_closing(c))
+        delivery_done(b, d);        /* too large for this client */
+}
+
+static void release_one(struct broker *b, struct conn *c, const struct hold *h)
+{
+    uint8_t *p;
+
+    if (h->type == PKT_PUBLISH) {
+        release_publish(b, c, h->pid);
+    } else if (h->bytes == NULL) {
+        write_ack(b, c, (enum packet)h->type, h->pid, (enum reason)h->reason);
+    } else {
+        p = conn_room(b, c, h->len);
+        if (p != NULL)
+            memcpy(p, h->bytes, h->len);
+        METRIC(b, MESSAGES_SENT)++;
+        mem_free(MEM_BUFFER, h->bytes);
+    }
+}
+
+static void release(struct broker *b, struct conn *c)
+{
+    while (c->acks.count > 0 && !conn_closing(c)) {
+        struct hold h = c->acks.v[c->acks.head];
+
+        if (!journal_is_durable(&b->journal, h.seq) || (h.msg != NULL && !msg_safe(b, h.msg)))
+            break;
+        hold_pop(&c->acks);
+        if (h.msg != NULL) {
+            h.msg->ticket->acker = NULL;
+            msg_unref(&h.msg);
+        }
+        write_ack(b, c, PKT_PUBACK, h.pid, (enum reason)h.reason);
+    }
+    while (c->held.count > 0 && !conn_closing(c)) {
+        struct hold h = c->held.v[c->held.head];
+
+        if (!journal_is_durable(&b->journal, h.seq))
+            break;
+        hold_pop(&c->held);
+        release_one(b, c, &h);
+    }
+    if (c->acks.count + c->held.count == 0)
+        list_unlink(&c->holding);
+}
+
+void conn_release_all(struct broker *b)
+{
+    LIST_EACH(l, &b->holding)
+        conn_dirty(b, LIST_ENTRY(l, struct conn, holding));
+}
+
+/* ---- writing ---- */
+
+/* What the loop is to wait for. A client that does not take its answers is not read from either. */
+static void set_want(struct broker *b, struct conn *c)
+{
+    uint64_t limit = broker_write_limit(b);
+    bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || c->acks.count + c->held.count > HOLD_MAX;
+    unsigned want = c->paused || full ? 0 : LOOP_READ;
+
+    if (c->out.bytes > 0 || (c->transport->unsent != NULL && c->transport->unsent(c)))
+        want |= LOOP_WRITE;
+    loop_want(&b->loop, &c->source, want);
+}
+
+static void write_out(struct broker *b, struct conn *c)
+{
+    struct iovec iov[IOV_MAX_FLUSH];
+    int n = outq_iov(&c->out, iov, IOV_MAX_FLUSH);
+    ssize_t sent = c->transport->writev(c, iov, n);
+
+    if (sent > 0) {
+        METRIC(b, BYTES_SENT) += (uint64_t)sent;
+        outq_sent(&c->out, (size_t)sent);
+    } else if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+        outq_clear(&c->out);
+        conn_close(b, c, errno == EPROTO ? CLOSE_TLS : CLOSE_PEER_RESET);
+    }
+}
+
+void conn_flush(struct broker *b, struct conn *c)
+{
+    list_unlink(&c->dirty);
+    if (!conn_closing(c) && link_used(&c->holding))
+        release(b, c);
+    if (c->walk != NULL && retain_walk(b, c))
+        conn_dirty(b, c);           /* the rest in the next turn */
+    if (c->out.bytes > 0 || c->transport->unsent != NULL)
+        write_out(b, c);
+    if (conn_closing(c))
+        return;
+    if (c->session != NULL && c->session->stalled && c->out.bytes <= broker_write_limit(b) / 2)
+        session_wake(b, c->session);
+    if (c->walk != NULL && c->out.bytes > 0)
+        conn_dirty(b, c);
+    set_want(b, c);
+}
