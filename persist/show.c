@@ -65,8 +65,8 @@ static int prepare(sqlite3 *db, const char *view, const char *first, sqlite3_stm
     return rc == SQLITE_OK ? sqlite3_bind_text(*st, 1, first, -1, SQLITE_STATIC) : rc;
 }
 
-/* A WAL store that nobody has open needs its -shm file made, which takes the right to write the directory. Who may only
- * read is served if the last user closed the store: then everything is in the main file. */
+/* A WAL store that nobody has open needs its -shm file made, which takes the right to write the directory. Who may
+ * only read is served if the last user closed the store: then everything is in the main file. */
 static int open_store(const char *path, bool immutable, sqlite3 **db)
 {
     char *uri = malloc(strlen(path) * 3 + 32), *p = uri;

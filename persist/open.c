@@ -1,0 +1,392 @@
+/* From a path to a store that can be relied on, or a text that says what is wrong and what would help.
+ *
+ * Nothing is touched before it is known to be ours: what is foreign or newer is refused, what is damaged is refused
+ * or, on request, moved aside as it is.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "persist/db.h"
+#include "persist/schema.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum {
+    QUICK_CHECK_BYTES = 8 << 20,    /* half a second on a small board */
+    STORE_MODE = 0640,              /* payloads are nobody else's business, but a group may be let in */
+};
+
+static char *name_of(const char *path, const char *suffix)
+{
+    char *name;
+
+    return asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name;
+}
+
+static int64_t size_of(const char *path, const char *suffix)
+{
+    char *name = name_of(path, suffix);
+    struct stat st;
+    int64_t size = name != NULL && stat(name, &st) == 0 ? (int64_t)st.st_size : -1;
+
+    free(name);
+    return size;
+}
+
+__attribute__((format(printf, 2, 3)))
+static bool refuse(char **why, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (vasprintf(why, format, ap) < 0)
+        *why = NULL;
+    va_end(ap);
+    return false;
+}
+
+/* ---- what must hold before SQLite is asked ---- */
+
+static bool directory_fits(const char *path, char **why)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    struct stat st;
+    bool ok = true;
+
+    if (dir == NULL)
+        return refuse(why, "store %s: no memory", path);
+    if (stat(dir, &st) < 0)
+        ok = refuse(why, "store %s: directory %s: %s; create it and give it to the user that runs caddis", path, dir,
+                    strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        ok = refuse(why, "store %s: %s is not a directory; name another path", path, dir);
+    else if (access(dir, W_OK | X_OK) < 0)
+        ok = refuse(why, "store %s: directory %s: %s; the log of the store is written there too: make it writable "
+                    "for the user that runs caddis, or name another path", path, dir, strerror(errno));
+    free(dir);
+    return ok;
+}
+
+/* The lock is on a file of its own: closing any descriptor of the database would drop SQLite's locks on it. */
+static bool take_lock(struct persist *p, char **why)
+{
+    char *name = name_of(p->o.path, ".lock"), pid[32] = "";
+    ssize_t n;
+    int len;
+
+    p->lock_fd = name != NULL ? open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, STORE_MODE) : -1;
+    if (p->lock_fd < 0) {
+        refuse(why, "store %s: %s: %s; the user that runs caddis must be able to write it", p->o.path,
+               name != NULL ? name : ".lock", strerror(errno));
+        free(name);
+        return false;
+    }
+    free(name);
+    if (flock(p->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        int error = errno;
+        n = pread(p->lock_fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? n : 0] = '\0';
+        pid[strcspn(pid, "\n")] = '\0';
+        if (error != EWOULDBLOCK)
+            return refuse(why, "store %s: the lock file can't be locked: %s", p->o.path, strerror(error));
+        return refuse(why, "store %s: in use by process %s; stop that broker, or give this one a store of its own",
+                      p->o.path, pid[0] != '\0' ? pid : "(unknown)");
+    }
+    /* Only a hint for the text above. */
+    len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(p->lock_fd, 0) == 0 && pwrite(p->lock_fd, pid, (size_t)len, 0) < 0)
+        return refuse(why, "store %s: the lock file can't be written: %s", p->o.path, strerror(errno));
+    return true;
+}
+
+/* Moves PATH.new into its place when a rescue or salvage died just before that. */
+static bool finish_install(const char *path)
+{
+    char *name = name_of(path, ".new");
+    bool done = name != NULL && size_of(path, "") < 0 && size_of(path, "-wal") < 0 && rename(name, path) == 0;
+
+    free(name);
+    return done;
+}
+
+/* *state: DB_DAMAGED if what lies there can't be given to SQLite, else DB_READY. */
+static bool file_fits(struct persist *p, bool *created, enum db_state *state, char **why)
+{
+    struct stat st;
+    int fd;
+
+    *state = DB_READY;
+    *created = false;
+    finish_install(p->o.path);
+    if (stat(p->o.path, &st) == 0 && !S_ISREG(st.st_mode))
+        return refuse(why, "store %s: not a regular file; name another path", p->o.path);
+    if (size_of(p->o.path, "") <= 0 && size_of(p->o.path, "-wal") > 0) {
+        /* SQLite would delete the log, which is all that there is. */
+        snprintf(p->error, sizeof p->error, "store %s: empty or gone, but %s-wal is there", p->o.path, p->o.path);
+        *state = DB_DAMAGED;
+        return true;
+    }
+    if (size_of(p->o.path, "") >= 0)
+        return true;
+    /* Before SQLite does it, for the mode; the log and its index take theirs from it. */
+    fd = open(p->o.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, STORE_MODE);
+    if (fd < 0)
+        return refuse(why, "store %s: %s; its directory must be writable for the user that runs caddis", p->o.path,
+                      strerror(errno));
+    close(fd);
+    *created = true;
+    return true;
+}
+
+/* ---- what SQLite says ---- */
+
+static enum db_state judge(struct persist *p, int rc, const char *doing)
+{
+    db_fail(p, rc, doing);
+    switch (rc & 0xFF) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR:          /* no such table, no such column */
+        return DB_DAMAGED;
+    default:
+        return DB_UNUSABLE;
+    }
+}
+
+/* Reads every page. One complaint is enough. */
+static enum db_state quick_check(struct persist *p)
+{
+    sqlite3_stmt *st = NULL;
+    enum db_state state = DB_READY;
+    int rc = sqlite3_prepare_v2(p->db, "PRAGMA quick_check(1)", -1, &st, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    if (rc != SQLITE_ROW) {
+        state = judge(p, rc, "check");
+    } else {
+        const char *text = (const char *)sqlite3_column_text(st, 0);
+        if (text == NULL || strcmp(text, "ok") != 0) {
+            snprintf(p->error, sizeof p->error, "store %s: check: %s", p->o.path, text != NULL ? text : "failed");
+            for (char *c = p->error; *c != '\0'; c++)
+                *c = *c == '\n' ? ' ' : *c;
+            state = DB_DAMAGED;
+        }
+    }
+    sqlite3_finalize(st);
+    return state;
+}
+
+static enum db_state examine(struct persist *p)
+{
+    int64_t size = size_of(p->o.path, "");
+
+    if (!stmt_check_all(p))
+        return sqlite3_errcode(p->db) == SQLITE_NOMEM || p->tx_rc == PERSIST_BUSY ? DB_UNUSABLE : DB_DAMAGED;
+    if (p->o.check || size < QUICK_CHECK_BYTES)
+        return quick_check(p);
+    return DB_READY;
+}
+
+/* A store on a file system that has become read-only opens without a word, and so does BEGIN; only a write tells. A
+ * full disk is no reason to stay away: what is stored can be delivered, and that makes room. */
+static bool can_write(struct persist *p, char **why)
+{
+    char sql[64], name[64];
+    int rc, pid;
+
+    snprintf(sql, sizeof sql, "BEGIN IMMEDIATE; PRAGMA user_version = %d; COMMIT", SCHEMA_VERSION);
+    rc = db_exec(p->db, sql);
+    if (rc == SQLITE_OK)
+        return true;
+    if (db_fail(p, rc, "write") == PERSIST_FULL)
+        return true;
+    if (p->tx_rc == PERSIST_BUSY && persist_blocker(p, &pid, name))
+        return refuse(why, "store %s: locked by process %d (%s); let it finish", p->o.path, pid, name);
+    return refuse(why, "%s; the user that runs caddis must be able to write it", p->error);
+}
+
+struct relay {
+    struct persist *p;
+};
+
+static void on_step(void *arg, unsigned done, unsigned total)
+{
+    const struct persist *p = ((const struct relay *)arg)->p;
+
+    if (p->o.progress != NULL)
+        p->o.progress(p->o.progress_arg, "bringing the store up to date", done, total);
+}
+
+static bool migrate(struct persist *p, struct persist_open_info *info, char **why)
+{
+    struct relay relay = { p };
+    char date[32];
+    int rc;
+
+    info->migrated_from = db_version(p);
+    db_date(date);
+    snprintf(info->backup, sizeof info->backup, "%s.v%d-%s", p->o.path, info->migrated_from, date);
+    if (persist_backup(p, info->backup, why) != PERSIST_OK) {
+        char *inner = *why;
+        refuse(why, "store %s: has to be brought up to date, but the copy that must be made first failed: %s",
+               p->o.path, inner != NULL ? inner : "no memory");
+        free(inner);
+        return false;
+    }
+    rc = schema_migrate(p->db, schema_steps, schema_step_count, SCHEMA_VERSION, on_step, &relay);
+    if (rc == SQLITE_OK)
+        return true;
+    db_fail(p, rc, "bring up to date");
+    return refuse(why, "%s; the store as it was is in %s", p->error, info->backup);
+}
+
+static bool create(struct persist *p, char **why)
+{
+    int rc = schema_create(p->db);
+
+    if (rc == SQLITE_OK && db_sync_dir(p->o.path) < 0)
+        rc = SQLITE_IOERR_DIR_FSYNC;
+    if (rc == SQLITE_OK)
+        return true;
+    db_fail(p, rc, "create");
+    return refuse(why, "%s", p->error);
+}
+
+/* ---- all of it ---- */
+
+static bool refuse_damaged(struct persist *p, char **why)
+{
+    return refuse(why, "%s: the store is damaged. Restore a copy of it, or move it away to start with an empty one; in "
+                  "both cases %s-wal and %s-shm must go with it", p->error, p->o.path, p->o.path);
+}
+
+/* False: refused. On true *state is DB_READY or DB_DAMAGED. */
+static bool settle(struct persist *p, enum db_state *state, bool *created, struct persist_open_info *info, char **why)
+{
+    switch (*state) {
+    case DB_NEW:
+        *created = true;
+        if (!create(p, why))
+            return false;
+        *state = DB_READY;
+        break;
+    case DB_OLDER:
+        if (!migrate(p, info, why))
+            return false;
+        *state = DB_READY;
+        break;
+    case DB_NEWER:
+        return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d); use that one, or give "
+                      "this one a store of its own", p->o.path, db_version(p), SCHEMA_VERSION);
+    case DB_FOREIGN:
+        return refuse(why, "store %s: a database of another program; name another path", p->o.path);
+    case DB_UNUSABLE:
+        return refuse(why, "%s", p->error);
+    case DB_READY:
+    case DB_DAMAGED:
+        break;
+    }
+    if (*state == DB_READY)
+        *state = examine(p);
+    return *state != DB_UNUSABLE || refuse(why, "%s", p->error);
+}
+
+static bool open_for_tools(struct persist *p, char **why)
+{
+    switch (db_connect(p, true)) {
+    case DB_READY:
+        return stmt_check_all(p) || refuse_damaged(p, why);
+    case DB_NEW:
+        return refuse(why, "store %s: empty", p->o.path);
+    case DB_OLDER:
+        return refuse(why, "store %s: of an older caddis (schema %d); start the broker once, which brings it up to "
+                      "date", p->o.path, db_version(p));
+    case DB_NEWER:
+        return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d)", p->o.path,
+                      db_version(p), SCHEMA_VERSION);
+    case DB_FOREIGN:
+        return refuse(why, "store %s: a database of another program", p->o.path);
+    case DB_DAMAGED:
+        return refuse_damaged(p, why);
+    case DB_UNUSABLE:
+        break;
+    }
+    return refuse(why, "%s", p->error);
+}
+
+static bool open_for_broker(struct persist *p, struct persist_open_info *info, bool *created, char **why)
+{
+    enum db_state state;
+    int rc;
+
+    if (!directory_fits(p->o.path, why) || !take_lock(p, why) || !file_fits(p, created, &state, why))
+        return false;
+    if (state == DB_READY)
+        state = db_connect(p, false);
+    if (!settle(p, &state, created, info, why))
+        return false;
+    if (state == DB_DAMAGED)
+        return refuse_damaged(p, why);
+    if (!can_write(p, why))
+        return false;
+    /* Only people read them: not worth staying away for. */
+    rc = schema_refresh_views(p->db);
+    if (rc != SQLITE_OK)
+        db_fail(p, rc, "views");
+    sync_init(p);
+    run_look_back(p);
+    info->unclean = p->last_run_id > 0 && strcmp(p->previous_end, "clean") != 0;
+    sqlite3_busy_timeout(p->db, 0);
+    return true;
+}
+
+enum persist_open_rc persist_open(const struct persist_options *o, struct persist **out,
+                                  struct persist_open_info *info, char **why)
+{
+    struct persist *p = calloc(1, sizeof *p);
+    bool created = false;
+
+    *out = NULL;
+    *why = NULL;
+    *info = (struct persist_open_info){ .moved_to = "" };
+    if (p == NULL)
+        return PERSIST_REFUSED;
+    p->o = *o;
+    p->o.path = strdup(o->path);
+    p->lock_fd = p->wal_fd = p->sync.event_fd = -1;
+    p->unsynced = true;         /* a run that was killed may have left commits that no sync covered */
+    p->previous_end = "first";
+    if (p->o.path == NULL || !(o->read_only ? open_for_tools(p, why) : open_for_broker(p, info, &created, why))) {
+        persist_close(&p);
+        return PERSIST_REFUSED;
+    }
+    p->error[0] = '\0';
+    *out = p;
+    return info->moved_to[0] != '\0' ? PERSIST_SALVAGED : created ? PERSIST_CREATED : PERSIST_OPENED;
+}
+
+void persist_close(struct persist **pp)
+{
+    struct persist *p = *pp;
+
+    *pp = NULL;
+    if (p == NULL)
+        return;
+    assert(p->reading == 0);
+    if (p->db != NULL && p->lock_fd >= 0) {
+        persist_rollback(p);
+        run_end(p);
+    }
+    db_disconnect(p);
+    if (p->lock_fd >= 0)
+        close(p->lock_fd);
+    free((char *)p->o.path);
+    free(p);
+}
