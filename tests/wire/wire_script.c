@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <time.h>
 
-enum { WORDS = 256, VARIABLES = 64, GROUP = 128, FILL_MAX = 1 << 20 };
+enum { WORDS = 256, VARIABLES = 64, GROUP = 128, LINE = 1 << 18, FILL_MAX = 1 << 20 };
 
 struct word {
     struct view v;
@@ -25,10 +25,10 @@ static struct {
     struct { char name[24]; struct client *client; } alias[8];
     struct word word[WORDS];            /* of that line */
     unsigned words;
-    char text[65536];                   /* where they are */
+    char text[LINE];                    /* where they are */
 } run;
 
-static uint8_t filler[FILL_MAX];
+static uint8_t filler[FILL_MAX];        /* x, and a NUL at the end */
 static struct said group[GROUP];
 
 void give_up(const char *fmt, ...)
@@ -70,10 +70,11 @@ static void set_variable(const char *name, const char *value)
     snprintf(v, sizeof run.variable[0].value, "%s", value);
 }
 
-/* {name} becomes its value. */
+/* {name} becomes its value, {x*N} becomes that many x. */
 static void expand(const char *line, char *out, size_t cap)
 {
     size_t n = 0;
+    int many;
 
     while (*line != '\0') {
         size_t len = *line == '{' ? strcspn(line + 1, "} ") : 0;
@@ -81,6 +82,8 @@ static void expand(const char *line, char *out, size_t cap)
         if (len > 0 && line[1 + len] == '}') {
             const char *value = variable(line + 1, len);
 
+            if (sscanf(line, "{x*%d}", &many) == 1)
+                value = (const char *)filler + sizeof filler - 1 - (size_t)many;
             if (value == NULL)
                 give_up("nothing is called {%.*s}", (int)len, line + 1);
             n += (size_t)snprintf(out + n, cap - n, "%s", value);
@@ -203,7 +206,7 @@ static void add_word(struct said *p, struct view v)
         struct field f = { .key = "fill", .value = value };
         int64_t n = word_number(&f);
 
-        if (n > FILL_MAX)
+        if (n >= FILL_MAX)
             give_up("fill=%" PRId64 " is too much", n);
         packet_add(p, "payload", (struct view){ filler, (size_t)n });
     } else {
@@ -290,7 +293,9 @@ static void send_statement(struct client *c, bool hold)
     struct view bytes;
     void *mine = NULL;
 
-    if (is(at, "hex")) {
+    if (is(at, "held")) {
+        bytes = (struct view){ NULL, 0 };
+    } else if (is(at, "hex")) {
         bytes = read_hex(at + 1);
     } else {
         read_packet(p, at);
@@ -305,7 +310,7 @@ static void send_statement(struct client *c, bool hold)
         client_send_slowly(c, bytes);
     else
         client_send(c, bytes, hold);
-    if (!is(at, "hex"))
+    if (mine != NULL)
         client_note(c, p);
     free(mine);
 }
@@ -403,7 +408,7 @@ static void expect_statement(struct client *c)
 
 static void load_line(unsigned n)
 {
-    static char expanded[65536];
+    static char expanded[LINE];
 
     run.line = n;
     expand(run.script->line[n], expanded, sizeof expanded);
@@ -663,7 +668,7 @@ void script_run(const struct script *s, unsigned from, unsigned to, enum version
 {
     char text[8];
 
-    memset(filler, 'x', sizeof filler);
+    memset(filler, 'x', sizeof filler - 1);
     run.script = s;
     run.version = ver;
     run.line = from > 0 ? from - 1 : 0;
