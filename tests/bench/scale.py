@@ -72,26 +72,28 @@ WIDTH, HEIGHT, MARGIN = 420, 260, 48
 
 
 def panel(title, lines, left, top):
-    """One plot: x logarithmic, y from 0."""
+    """One plot, both axes logarithmic: what grows shows, however cheap the broker."""
     xs = [x for points in lines.values() for x, _, _ in points]
     ys = [y for points in lines.values() for _, y, _ in points]
     if not xs:
         return []
-    low, high, most = math.log10(min(xs)), math.log10(max(xs)), max(ys) * 1.1
+    low, high = math.log10(min(xs)), math.log10(max(xs))
+    least, most = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)))
     width, height = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
 
     def place(x, y):
         return (left + MARGIN + width * (math.log10(x) - low) / ((high - low) or 1),
-                top + MARGIN + height * (1 - y / most))
+                top + MARGIN + height * (most - math.log10(y)) / ((most - least) or 1))
 
     out = [f'<text x="{left + MARGIN}" y="{top + 24}" font-weight="bold">{title}</text>',
            f'<path d="M{left + MARGIN} {top + MARGIN}v{height}h{width}" fill="none" stroke="black"/>']
     for x in sorted(set(xs)):
-        px, py = place(x, 0)
+        px, py = place(x, 10 ** least)
         out.append(f'<text x="{px:.0f}" y="{py + 16:.0f}" text-anchor="middle">{x:,}</text>')
-    for part in (0, 0.5, 1):
-        px, py = place(min(xs), most * part)
-        out.append(f'<text x="{px - 6:.0f}" y="{py + 4:.0f}" text-anchor="end">{most * part:.1f}</text>')
+    for decade in range(least, most + 1):
+        px, py = place(min(xs), 10 ** decade)
+        out.append(f'<text x="{px - 6:.0f}" y="{py + 4:.0f}" text-anchor="end">{10 ** decade:g}</text>')
+        out.append(f'<path d="M{left + MARGIN} {py:.0f}h{width}" stroke="#dddddd"/>')
     for i, (name, points) in enumerate(lines.items()):
         colour = COLOURS[name]
         at = [place(x, y) for x, y, _ in sorted(points)]
