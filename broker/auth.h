@@ -11,9 +11,9 @@ enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_SUBSCRIBE = 4 };
 struct auth *auth_new(const struct config *cfg, char **why);
 void auth_free(struct auth **a);
 
-/* May this CONNECT come in? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_CLIENTID_NOT_VALID. The user name in
- * p->username may come from a certificate. */
-enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p);
+/* May this CONNECT come in under this client id? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ... The
+ * user name in p->username may come from a certificate. */
+enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id);
 /* May the session's client do this with the topic (ACCESS_SUBSCRIBE: filter)? Logs a denial, rate-limited. */
 bool auth_allowed(struct broker *b, const struct ident *who, enum access what, struct view topic);
 /* The same for a delivery: quick, because it is asked for every one. */

@@ -21,6 +21,7 @@ struct listener;
 struct auth;
 struct control;
 struct encoded;
+struct sys;
 
 struct broker {
     struct config *cfg;
@@ -43,7 +44,7 @@ struct broker {
     struct auth *auth;
     struct control *control;
     struct metrics metrics;
-    struct timer sys_timer;
+    struct sys *sys;
     uint32_t conn_count;
     uint32_t conn_peak, session_peak;
     bool stopping, reload;

@@ -24,6 +24,7 @@ struct msg;
 struct alias_in;
 struct alias_out;
 struct scram;
+struct tls;
 
 /* One staged packet that may not leave yet: 24 bytes. */
 struct hold {
@@ -49,6 +50,7 @@ struct conn {
     struct loop_source source;
     const struct transport *transport;
     void *transport_state;
+    struct tls *tls;            /* NULL: none. Has a place of its own, so that WebSockets can stand above it */
     struct listener *listener;
     struct session *session;    /* NULL before CONNECT was accepted */
     struct link all;            /* listener.conns */
@@ -58,6 +60,7 @@ struct conn {
     struct link again;          /* broker.again: something is to be done without waiting for an event */
     struct timer timer;         /* CONNECT timeout, then keep alive */
     struct outq out;
+    uint64_t gate_seq;          /* nothing of out is written before this commit is durable */
     struct hold_queue acks, held;
     uint8_t *rest;              /* cut-off packet, rest_len of rest_need bytes; NULL: none */
     uint32_t rest_len, rest_need, rest_cap; /* the buffer grows with what arrives, not with what is announced */
@@ -125,6 +128,8 @@ void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t 
 /* Forgets everything staged and held. */
 void conn_drop_output(struct conn *c);
 
+/* Nothing at all is written before this commit is durable (CONNACK that drops an old session). */
+void conn_gate(struct broker *b, struct conn *c, uint64_t seq);
 /* Anything unsent, staged or held? */
 static inline bool conn_has_output(const struct conn *c)
 {

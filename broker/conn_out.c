@@ -203,8 +203,15 @@ static void release(struct broker *b, struct conn *c)
         hold_pop(&c->held);
         release_one(b, c, &h);
     }
-    if (c->acks.count + c->held.count == 0)
+    if (c->acks.count + c->held.count == 0 && journal_is_durable(&b->journal, c->gate_seq))
         list_unlink(&c->holding);
+}
+
+void conn_gate(struct broker *b, struct conn *c, uint64_t seq)
+{
+    c->gate_seq = seq;
+    if (!journal_is_durable(&b->journal, seq) && !link_used(&c->holding))
+        list_push(&b->holding, &c->holding);
 }
 
 void conn_release_all(struct broker *b)
@@ -222,7 +229,8 @@ static void set_want(struct broker *b, struct conn *c)
     bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || c->acks.count + c->held.count > HOLD_MAX;
     unsigned want = c->paused || full ? 0 : LOOP_READ;
 
-    if (c->out.bytes > 0 || (c->transport->unsent != NULL && c->transport->unsent(c)))
+    if ((c->out.bytes > 0 && journal_is_durable(&b->journal, c->gate_seq)) ||
+        (c->transport->unsent != NULL && c->transport->unsent(c)))
         want |= LOOP_WRITE;
     loop_want(&b->loop, &c->source, want);
 }
@@ -230,8 +238,8 @@ static void set_want(struct broker *b, struct conn *c)
 static void write_out(struct broker *b, struct conn *c)
 {
     struct iovec iov[IOV_MAX_FLUSH];
-    int n = outq_iov(&c->out, iov, IOV_MAX_FLUSH);
-    ssize_t sent = c->transport->writev(c, iov, n);
+    int n = journal_is_durable(&b->journal, c->gate_seq) ? outq_iov(&c->out, iov, IOV_MAX_FLUSH) : 0;
+    ssize_t sent = n > 0 || c->transport->unsent != NULL ? c->transport->writev(c, iov, n) : 0;
 
     if (sent > 0) {
         METRIC(b, BYTES_SENT) += (uint64_t)sent;
@@ -247,15 +255,14 @@ void conn_flush(struct broker *b, struct conn *c)
     list_unlink(&c->dirty);
     if (!conn_closing(c) && link_used(&c->holding))
         release(b, c);
-    if (c->walk != NULL && retain_walk(b, c))
-        conn_dirty(b, c);           /* the rest in the next turn */
+    retain_walk(b, c);
     if (c->out.bytes > 0 || c->transport->unsent != NULL)
         write_out(b, c);
     if (conn_closing(c))
         return;
     if (c->session != NULL && c->session->stalled && c->out.bytes <= broker_write_limit(b) / 2)
         session_wake(b, c->session);
-    if (c->walk != NULL && c->out.bytes > 0)
-        conn_dirty(b, c);
+    if (retain_walk_ready(b, c))
+        conn_dirty(b, c);           /* more of it in the next turn */
     set_want(b, c);
 }

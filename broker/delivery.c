@@ -139,6 +139,8 @@ void delivery_done(struct broker *b, struct delivery *d)
     unlink_and_free(b, d);
     if (s->conn != NULL && (s->next != &s->window || s->backlog > 0 || !list_empty(&s->tail)))
         session_wake(b, s);
+    if (s->conn != NULL && s->conn->walk != NULL)
+        conn_dirty(b, s->conn);
 }
 
 void delivery_page_out(struct broker *b, struct delivery *d)

@@ -351,7 +351,7 @@ static const char *rc_text(enum persist_rc rc)
 static void commit_failed(struct broker *b, enum persist_rc rc)
 {
     struct journal *j = &b->journal;
-    uint64_t wait = rc == PERSIST_BUSY ? RETRY_FIRST_MS << (j->failures < 5 ? j->failures : 5) : RETRY_MS;
+    uint64_t wait = rc == PERSIST_BUSY ? (uint64_t)RETRY_FIRST_MS << (j->failures < 5 ? j->failures : 5) : RETRY_MS;
 
     METRIC(b, COMMITS_FAILED)++;
     j->retry_ms = b->now_ms + (rc == PERSIST_BUSY && wait > RETRY_BUSY_MS ? RETRY_BUSY_MS : wait);

@@ -7,6 +7,8 @@
 
 #define LISTEN_SOCKETS 8
 
+struct tls_context;
+
 struct listener {
     const struct config_listener *cfg;
     struct broker *b;
@@ -15,15 +17,19 @@ struct listener {
     struct listen_socket {
         struct loop_source source;
         struct listener *l;
+        int pending_fd;             /* bound; in the loop from listen_start() on */
         char name[128];             /* "127.0.0.1:1883" */
     } sockets[LISTEN_SOCKETS];
     unsigned socket_count;
     struct timer retry;             /* address not there yet, or no descriptors left */
     bool paused;
+    struct tls_context *tls;        /* NULL: plain */
 };
 
 /* Binds every address of every listener. false: not one socket could be opened; *why. */
 bool listen_open(struct broker *b, char **why);
+/* A new connection on this listener; the fd is taken over. */
+void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer);
 /* Starts accepting. */
 void listen_start(struct broker *b);
 void listen_stop(struct broker *b);      /* stops accepting; open connections stay */

@@ -3,8 +3,8 @@
 #ifndef CADDIS_BROKER_METRICS_H
 #define CADDIS_BROKER_METRICS_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "broker/log.h"
+#include "proto/reader.h"
 
 /*    name                 $SYS/broker/...               meaning */
 #define METRICS(X)                                                                             \
@@ -61,12 +61,19 @@ struct metrics {
 
 struct broker;
 struct session;
-struct view;
-/* $SYS: publishes to whoever has subscribed; runs a timer only while somebody has. */
-void sys_init(struct broker *b);
+
+/* false: no memory. */
+bool sys_init(struct broker *b);
+void sys_fini(struct broker *b);
+/* The interval may have changed. */
 void sys_reload(struct broker *b);
-/* Somebody subscribed with this filter: sends the present values as retained messages. */
-void sys_subscribed(struct broker *b, struct session *s, struct view filter, uint8_t qos, uint32_t subid);
+/* Somebody may have subscribed to $SYS: runs the timer while there is anybody. */
+void sys_watch(struct broker *b);
+/* This session subscribed with this filter: sends the present values that match as retained messages. */
+void sys_subscribed(struct broker *b, struct session *s, struct view filter, uint32_t subid);
+/* Once a turn: publishes the log lines that [log] dest = topic asks for; sys_log() is the log's sink. */
+void sys_turn(struct broker *b);
+void sys_log(void *broker, enum log_level level, const char *line, size_t len);
 /* Brings load averages up to date; cheap, called when the loop is awake anyway. */
 void metrics_sample(struct broker *b);
 

@@ -255,23 +255,24 @@ static void send_one(struct broker *b, struct session *s, struct walk *w)
     msg_unref(&m);
 }
 
-bool retain_walk(struct broker *b, struct conn *c)
+bool retain_walk_ready(const struct broker *b, const struct conn *c)
 {
-    for (unsigned sent = 0; c->walk != NULL; sent++) {
+    return c->walk != NULL && c->session != NULL && !conn_closing(c) &&
+           journal_is_durable(&b->journal, c->walk->seq) && c->out.bytes <= broker_write_limit(b) / 2 &&
+           session_waiting(c->session) <= WALK_QUEUE;
+}
+
+void retain_walk(struct broker *b, struct conn *c)
+{
+    for (unsigned sent = 0; sent < WALK_BATCH && retain_walk_ready(b, c); sent++) {
         struct walk *w = c->walk;
 
-        if (c->session == NULL || conn_closing(c) || !journal_is_durable(&b->journal, w->seq) ||
-            c->out.bytes > broker_write_limit(b) / 2 || session_waiting(c->session) > WALK_QUEUE)
-            return false;
-        if (sent == WALK_BATCH)
-            return true;
         send_one(b, c->session, w);
         if (w->at == w->n) {
             c->walk = w->next;
             walk_free(w);
         }
     }
-    return false;
 }
 
 void walk_finish(struct broker *b, struct conn *c)

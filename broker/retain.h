@@ -37,8 +37,10 @@ uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok);
 bool retain_restore(struct broker *b, struct msg *m, int64_t id);
 /* Sends the retained messages that match to the session's connection, some each turn, once commit seq is durable. */
 void retain_send(struct broker *b, struct session *s, struct view filter, const struct sub *sub, uint64_t seq);
-/* Goes on with that. true: there is more that could be sent now. */
-bool retain_walk(struct broker *b, struct conn *c);
+/* Goes on with that. */
+void retain_walk(struct broker *b, struct conn *c);
+/* Is there more that can be sent now? */
+bool retain_walk_ready(const struct broker *b, const struct conn *c);
 /* The connection goes: what a durable session has not got yet is queued for it. */
 void walk_finish(struct broker *b, struct conn *c);
 /* Clears every retained message that the filter matches; how many. */

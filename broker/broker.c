@@ -1,0 +1,374 @@
+/* The broker: start, the turn, reload, stop.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+
+#include "broker/auth.h"
+#include "broker/clock.h"
+#include "broker/daemon.h"
+#include "broker/listen.h"
+#include "broker/route.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+/* ---- signals ---- */
+
+static void signal_ready(struct loop_source *src, unsigned events, void *arg)
+{
+    struct broker *b = arg;
+    struct signalfd_siginfo si;
+
+    (void)events;
+    while (read(src->fd, &si, sizeof si) == (ssize_t)sizeof si) {
+        if (si.ssi_signo == SIGHUP) {
+            b->reload = true;
+        } else {
+            log_notice("stopping signal=%s", strsignal((int)si.ssi_signo));
+            broker_stop(b, 0);
+        }
+    }
+}
+
+static bool open_signals(struct broker *b)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    b->signals = (struct loop_source){ .fd = -1, .ready = signal_ready };
+    return fd >= 0 && loop_add(&b->loop, &b->signals, fd, LOOP_READ) == 0;
+}
+
+/* ---- start ---- */
+
+static void read_clocks(void *arg)
+{
+    struct broker *b = arg;
+
+    b->now_ms = clock_mono_ms();
+    b->wall_ms = clock_wall_ms();
+}
+
+static bool init(struct broker *b)
+{
+    list_init(&b->dirty);
+    list_init(&b->holding);
+    list_init(&b->closing);
+    list_init(&b->pump);
+    list_init(&b->again);
+    read_clocks(b);
+    b->started_ms = b->now_ms;
+    b->started_wall_ms = b->wall_ms;
+    wheel_init(&b->wheel, b->now_ms);
+    hash_key_init(&b->key);
+    journal_init(b, NULL, false);
+    b->encoded = mem_zero(MEM_OTHER, sizeof *b->encoded);
+    return loop_init(&b->loop) == 0 && open_signals(b) && sessions_init(&b->sessions, &b->key) &&
+           subs_init(&b->subs, &b->key) && retain_init(&b->retain, &b->key) && b->encoded != NULL && sys_init(b);
+}
+
+/* The store's directory is made when only its last part is missing, for the account that we will run as. */
+static void make_store_dir(const struct config *cfg)
+{
+    const char *user = cfg->user != NULL ? cfg->user : "caddis", *slash = strrchr(cfg->store_path, '/');
+    char *dir = slash != NULL && slash != cfg->store_path ? strndup(cfg->store_path, (size_t)(slash - cfg->store_path))
+                                                          : NULL;
+    struct passwd *pw = geteuid() == 0 ? getpwnam(user) : NULL;
+
+    if (dir != NULL && mkdir(dir, 0750) == 0) {
+        log_info("directory made path=%s", log_qs(dir));
+        if (pw != NULL && chown(dir, pw->pw_uid, pw->pw_gid) < 0)
+            log_warning("can't give the directory to user=%s error=%s", log_qs(user), log_qs(strerror(errno)));
+    }
+    free(dir);
+}
+
+static void progress(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    log_notice("store: %s done=%llu total=%llu", what, (unsigned long long)done, (unsigned long long)total);
+}
+
+static bool open_store(struct broker *b, char **why)
+{
+    const struct config *cfg = b->cfg;
+    struct persist_options o = {
+        .path = cfg->store_path, .sync_commit = false, .salvage = true, .cache_bytes = cfg->store_cache_bytes,
+        .max_bytes = cfg->store_max_bytes, .progress = progress,
+    };
+    struct persist_open_info info = { .unclean = false };
+    struct persist *db;
+
+    if (!cfg->persistence) {
+        log_notice("no store: everything is forgotten at exit");
+        return true;
+    }
+    switch (persist_open(&o, &db, &info, why)) {
+    case PERSIST_REFUSED:
+        return false;
+    case PERSIST_SALVAGED:
+        log_error("the store was damaged and moved aside moved_to=%s salvaged_rows=%llu lost_rows=%llu",
+                  log_qs(info.moved_to), (unsigned long long)info.salvaged_rows, (unsigned long long)info.lost_rows);
+        break;
+    case PERSIST_CREATED:
+    case PERSIST_OPENED:
+        break;
+    }
+    if (info.migrated_from != 0)
+        log_notice("store migrated from_version=%d backup=%s", info.migrated_from, log_qs(info.backup));
+    log_notice("store path=%s durability=%s", log_qs(cfg->store_path),
+               cfg->durability == DURABILITY_POWER ? "power" : "crash");
+    if (journal_init(b, db, cfg->durability == DURABILITY_POWER) < 0) {
+        *why = strdup(strerror(errno));
+        return false;
+    }
+    return recover(b, why);
+}
+
+struct broker *broker_new(struct config *cfg, char **why)
+{
+    struct broker *b = mem_zero(MEM_OTHER, sizeof *b);
+
+    *why = NULL;
+    if (b == NULL) {
+        config_free(cfg);
+        return NULL;
+    }
+    b->cfg = cfg;
+    b->loop.epfd = -1;
+    if (!init(b) || !listen_open(b, why))
+        goto fail;
+    if (cfg->persistence)
+        make_store_dir(cfg);
+    if (daemon_drop(cfg->user, why) < 0)
+        goto fail;
+    if (!open_store(b, why))
+        goto fail;
+    sys_watch(b);
+    listen_start(b);
+    return b;
+fail:
+    broker_free(b);
+    return NULL;
+}
+
+void broker_free(struct broker *b)
+{
+    struct session *s;
+
+    while (b->listener_count > 0 && b->conn_count > 0) {
+        for (unsigned i = 0; i < b->listener_count; i++)
+            LIST_EACH(l, &b->listeners[i].conns)
+                conn_close(b, LIST_ENTRY(l, struct conn, all), CLOSE_SHUTDOWN);
+        conn_reap(b);
+    }
+    journal_fini(b);
+    if (b->sessions.slots != NULL) {
+        while ((s = session_each(&b->sessions, NULL)) != NULL)
+            session_free(b, s);
+        sessions_fini(&b->sessions);
+    }
+    retain_fini(b);
+    subs_fini(&b->subs);
+    matches_fini(&b->matches);
+    sys_fini(b);
+    listen_close(b);
+    if (b->signals.fd >= 0) {
+        int fd = b->signals.fd;
+
+        loop_del(&b->loop, &b->signals);
+        close(fd);
+    }
+    loop_fini(&b->loop);
+    mem_free(MEM_OTHER, b->encoded);
+    config_free(b->cfg);
+    mem_free(MEM_OTHER, b);
+}
+
+/* ---- reload ---- */
+
+static void say_error(void *arg, const char *line)
+{
+    (void)arg;
+    log_error("%s", line);
+}
+
+static void say_fixed(void *arg, const char *key)
+{
+    (void)arg;
+    log_warning("%s changes with the next start, not with a reload", key);
+}
+
+static struct config_listener *listener_named(struct config *cfg, const char *name)
+{
+    for (unsigned i = 0; i < cfg->listener_count; i++)
+        if (strcmp(cfg->listeners[i].name, name) == 0)
+            return &cfg->listeners[i];
+    return NULL;
+}
+
+/* Settings of a listener that open connections and sessions depend on stay as they were. */
+static void keep_fixed(const struct config_listener *was, struct config_listener *now)
+{
+    char *mount_point = was->mount_point != NULL ? strdup(was->mount_point) : NULL;
+
+    free(now->mount_point);
+    now->mount_point = mount_point;
+}
+
+/* Every listener must be in the new file, or it could not be said what its clients may do. */
+static bool adopt(struct broker *b, struct config *now)
+{
+    for (unsigned i = 0; i < b->listener_count; i++)
+        if (listener_named(now, b->listeners[i].cfg->name) == NULL) {
+            log_error("not reloaded: [listener %s] is gone from the file; taking a listener away needs a restart",
+                      b->listeners[i].cfg->name);
+            return false;
+        }
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct config_listener *l = listener_named(now, b->listeners[i].cfg->name);
+
+        keep_fixed(b->listeners[i].cfg, l);
+        b->listeners[i].cfg = l;
+    }
+    return true;
+}
+
+static void reload(struct broker *b)
+{
+    struct config *now = config_load(b->cfg->path, say_error, NULL);
+    struct log_options o;
+
+    daemon_notify("RELOADING=1");
+    if (now == NULL) {
+        log_error("not reloaded: the configuration has errors, the old one stays in use");
+    } else if (!adopt(b, now)) {
+        config_free(now);
+    } else {
+        config_diff_fixed(b->cfg, now, say_fixed, NULL);
+        config_free(b->cfg);
+        b->cfg = now;
+        o = config_log_options(now);
+        o.topic = sys_log;
+        o.topic_arg = b;
+        if (log_open(&o) < 0)
+            log_error("the log file can't be opened, the old log stays file=%s error=%s", log_qs(o.file),
+                      log_qs(strerror(errno)));
+        sys_reload(b);
+        log_notice("configuration reloaded file=%s", now->path != NULL ? log_qs(now->path) : "(defaults)");
+    }
+    log_reopen();
+    daemon_notify("READY=1");
+}
+
+/* ---- the turn ---- */
+
+static void pump(struct broker *b)
+{
+    struct link todo;
+
+    list_init(&todo);
+    list_splice(&todo, &b->pump);
+    while (!list_empty(&todo)) {
+        struct session *s = LIST_ENTRY(todo.next, struct session, pump);
+
+        list_unlink(&s->pump);
+        session_pump(b, s);
+    }
+}
+
+static void flush(struct broker *b)
+{
+    struct link todo;
+
+    list_init(&todo);
+    list_splice(&todo, &b->dirty);
+    while (!list_empty(&todo))
+        conn_flush(b, LIST_ENTRY(todo.next, struct conn, dirty));
+}
+
+static int wait_ms(const struct broker *b)
+{
+    if (!list_empty(&b->pump) || !list_empty(&b->again) || !list_empty(&b->dirty) || b->reload)
+        return 0;
+    return wheel_wait_ms(&b->wheel, b->now_ms);
+}
+
+static void turn(struct broker *b)
+{
+    loop_wait(&b->loop, wait_ms(b), read_clocks, b);
+    conn_again(b);
+    wheel_run(&b->wheel, b->now_ms, b);
+    if (b->reload) {
+        b->reload = false;
+        reload(b);
+    }
+    sys_turn(b);
+    pump(b);
+    journal_turn(b);
+    flush(b);
+    conn_reap(b);
+    metrics_sample(b);
+}
+
+void broker_unpause(struct broker *b)
+{
+    for (unsigned i = 0; i < b->listener_count; i++)
+        LIST_EACH(l, &b->listeners[i].conns) {
+            struct conn *c = LIST_ENTRY(l, struct conn, all);
+
+            if (c->paused)
+                conn_pause(b, c, false);
+        }
+}
+
+void broker_stop(struct broker *b, int exit_code)
+{
+    if (!b->stopping)
+        b->exit_code = exit_code;
+    b->stopping = true;
+}
+
+/* Everything acknowledged is stored; what is stored is acknowledged if it can be; everybody is told. */
+static void say_goodbye(struct broker *b)
+{
+    struct journal *j = &b->journal;
+
+    listen_stop(b);
+    if (journal_on(j) && !j->broken && journal_commit_now(b) && persist_sync_wait(j->db) == PERSIST_OK) {
+        j->durable = j->seq;
+        j->syncing = 0;
+        conn_release_all(b);
+        flush(b);
+    }
+    for (unsigned i = 0; i < b->listener_count; i++)
+        LIST_EACH(l, &b->listeners[i].conns)
+            conn_close(b, LIST_ENTRY(l, struct conn, all), CLOSE_SHUTDOWN);
+    flush(b);
+    conn_reap(b);
+}
+
+int broker_run(struct broker *b)
+{
+    struct log_options o = config_log_options(b->cfg);
+
+    if (o.dests & DEST_TOPIC) {
+        o.topic = sys_log;
+        o.topic_arg = b;
+        log_open(&o);
+    }
+    while (!b->stopping)
+        turn(b);
+    say_goodbye(b);
+    return b->exit_code;
+}

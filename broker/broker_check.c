@@ -1,0 +1,97 @@
+/* What must hold between two turns. Called by tests, fuzzers and debug builds: it looks at everything.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+#include "broker/listen.h"
+
+#include <assert.h>
+
+static void check_delivery(const struct session *s, const struct delivery *d, bool tail)
+{
+    assert(d->s == s);
+    assert(d->in_tail == tail);
+    assert(d->msg != NULL && d->msg->refs > 0);
+    if (!tail && d->state != QUEUED) {
+        assert(d->pid != 0);
+        assert(session_inflight(s, d->pid) == d);                      /* S2 */
+    }
+    assert(!d->flying || (!tail && d->state != QUEUED));
+    if (d->ticketed)
+        assert(d->msg->ticket->open >= d->msg->ticket->unsafe);
+}
+
+static void check_session(const struct broker *b, const struct session *s)
+{
+    uint32_t queued = 0, inflight = 0, subs = 0;
+    uint64_t window_bytes = 0;
+    int64_t last = 0;
+    bool before_next = true;
+
+    LIST_EACH(l, &s->window) {
+        const struct delivery *d = LIST_ENTRY(l, struct delivery, order);
+
+        check_delivery(s, d, false);
+        before_next = before_next && l != s->next;
+        assert(d->flying == before_next);                              /* S5 */
+        assert(d->position > last);                                    /* S1 */
+        last = d->position;
+        inflight += d->flying;
+        queued += d->state == QUEUED;
+        window_bytes += d->state == QUEUED ? msg_bytes(d->msg) : 0;
+    }
+    LIST_EACH(l, &s->tail) {
+        const struct delivery *d = LIST_ENTRY(l, struct delivery, order);
+
+        check_delivery(s, d, true);
+        assert(d->position > last);
+        last = d->position;
+        queued += d->state == QUEUED;
+        assert(journal_on(&b->journal) && s->durable);
+    }
+    LIST_EACH(l, &s->subs)
+        subs++;
+    assert(queued == s->queued);
+    assert(inflight == s->inflight);
+    assert(window_bytes == s->window_bytes);
+    assert(subs == s->sub_count);
+    assert(s->parked <= s->backlog);
+    assert(s->durable || (s->backlog == 0 && list_empty(&s->tail)));
+    assert(s->conn == NULL || s->conn->session == s);
+    assert(s->durable || s->conn != NULL);
+}
+
+static void check_conn(const struct broker *b, const struct conn *c)
+{
+    assert(c->source.fd >= 0);
+    assert(c->session == NULL || c->session->conn == c);
+    assert(c->rest_len <= c->rest_cap && c->rest_cap <= c->rest_need);
+    assert(c->acks.count <= c->acks.cap && c->held.count <= c->held.cap);
+    assert(c->acks.count + c->held.count == 0 || link_used(&c->holding));      /* somebody will wake it */
+    (void)b;
+}
+
+void broker_check(struct broker *b)
+{
+    uint32_t sessions = 0, online = 0, conns = 0, subs = 0;
+
+    for (struct session *s = session_each(&b->sessions, NULL); s != NULL; s = session_each(&b->sessions, s)) {
+        check_session(b, s);
+        sessions++;
+        online += s->conn != NULL;
+        subs += s->sub_count;
+    }
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        uint32_t n = 0;
+
+        LIST_EACH(l, &b->listeners[i].conns) {
+            check_conn(b, LIST_ENTRY(l, struct conn, all));
+            n++;
+        }
+        assert(n == b->listeners[i].conn_count);
+        conns += n;
+    }
+    assert(sessions == b->sessions.count);
+    assert(online == b->sessions.online);
+    assert(subs == b->subs.count);
+    assert(conns == b->conn_count);
+    assert(b->journal.durable <= b->journal.seq);
+}

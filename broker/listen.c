@@ -1,0 +1,332 @@
+/* Listening sockets: binding, waiting for addresses that are not there yet, accepting.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/listen.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* Connections taken from one socket in one turn. */
+#define ACCEPT_BATCH 64
+#define BACKLOG      1024
+/* An address that is not there yet (network coming up) is tried again this often. */
+#define RETRY_MS     2000
+
+/* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix". */
+static void address_text(const struct sockaddr_storage *sa, char *out, size_t cap)
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+
+    if (sa->ss_family == AF_INET) {
+        const struct sockaddr_in *a = (const void *)sa;
+
+        inet_ntop(AF_INET, &a->sin_addr, ip, sizeof ip);
+        snprintf(out, cap, "%s:%u", ip, ntohs(a->sin_port));
+    } else if (sa->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const void *)sa;
+
+        if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr)) {
+            inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, ip, sizeof ip);
+            snprintf(out, cap, "%s:%u", ip, ntohs(a->sin6_port));
+        } else {
+            inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof ip);
+            snprintf(out, cap, "[%s]:%u", ip, ntohs(a->sin6_port));
+        }
+    } else {
+        snprintf(out, cap, "unix");
+    }
+}
+
+/* ---- accepting ---- */
+
+void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer)
+{
+    conn_new(b, l, fd, peer);
+}
+
+static void pause_accepting(struct broker *b, bool pause)
+{
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+
+        l->paused = pause;
+        for (unsigned k = 0; k < l->socket_count; k++)
+            loop_want(&b->loop, &l->sockets[k].source, pause ? 0 : LOOP_READ);
+    }
+}
+
+void listen_resume(struct broker *b)
+{
+    if (b->listener_count > 0 && b->listeners[0].paused && !b->stopping)
+        pause_accepting(b, false);
+}
+
+/* Without descriptors a level-triggered listener would wake us for ever: stop listening until one is given back. */
+static void out_of_descriptors(struct broker *b, int err)
+{
+    if (log_allow(&b->limit_peer, 5, b->now_ms))
+        log_warning("connections must wait error=%s open=%u; raise the limit of open files, or set max_connections",
+                    log_qs(strerror(err)), b->conn_count);
+    pause_accepting(b, true);
+    timer_arm(&b->wheel, &b->listeners[0].retry, b->now_ms + 1000);
+}
+
+static bool room_for_one(struct broker *b, const struct listener *l)
+{
+    return (b->cfg->max_connections == 0 || b->conn_count < b->cfg->max_connections) &&
+           (l->cfg->max_connections == 0 || l->conn_count < l->cfg->max_connections);
+}
+
+static void accept_ready(struct loop_source *s, unsigned events, void *arg)
+{
+    struct broker *b = arg;
+    struct listen_socket *socket = LIST_ENTRY(s, struct listen_socket, source);
+    struct listener *l = socket->l;
+
+    (void)events;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        struct sockaddr_storage sa = { 0 };
+        socklen_t len = sizeof sa;
+        int fd = accept4(s->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        char peer[64];
+
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                out_of_descriptors(b, errno);
+            return;                 /* EAGAIN, or a client that has gone already */
+        }
+        address_text(&sa, peer, sizeof peer);
+        if (!room_for_one(b, l)) {
+            METRIC(b, CLIENTS_REFUSED)++;
+            if (log_allow(&b->limit_peer, 5, b->now_ms))
+                log_warning("connection refused peer=%s reason=\"max_connections\" open=%u", peer, b->conn_count);
+            close(fd);
+            continue;
+        }
+        listener_accept(b, l, fd, peer);
+    }
+}
+
+/* ---- opening ---- */
+
+static int set_options(const struct listener *l, int fd, int family)
+{
+    int on = 1;
+
+    if (family == AF_UNIX)
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+        return -1;
+    if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
+        return -1;
+    if (l->cfg->interface != NULL && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, l->cfg->interface,
+                                                (socklen_t)strlen(l->cfg->interface)) < 0)
+        return -1;
+    return 0;
+}
+
+/* -1: errno. */
+static int open_one(struct listener *l, const struct sockaddr *sa, socklen_t len)
+{
+    struct listen_socket *s = &l->sockets[l->socket_count];
+    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage at = { 0 };
+    socklen_t at_len = sizeof at;
+
+    if (fd < 0)
+        return -1;
+    if (set_options(l, fd, sa->sa_family) < 0 || bind(fd, sa, len) < 0 || listen(fd, BACKLOG) < 0) {
+        int err = errno;
+
+        close(fd);
+        errno = err;
+        return -1;
+    }
+    getsockname(fd, (struct sockaddr *)&at, &at_len);
+    if (sa->sa_family == AF_UNIX)
+        snprintf(s->name, sizeof s->name, "%s", l->cfg->address);
+    else
+        address_text(&at, s->name, sizeof s->name);
+    s->source = (struct loop_source){ .fd = -1, .ready = accept_ready };
+    s->l = l;
+    s->pending_fd = fd;
+    l->socket_count++;
+    return 0;
+}
+
+static int open_unix(struct listener *l)
+{
+    struct sockaddr_un sa = { .sun_family = AF_UNIX };
+    struct stat st;
+    mode_t mask;
+    int rc;
+
+    if (strlen(l->cfg->address) >= sizeof sa.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(sa.sun_path, l->cfg->address, strlen(l->cfg->address) + 1);
+    if (lstat(sa.sun_path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        /* Left behind by a broker that was killed, or one that still serves? */
+        int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool alive = probe >= 0 && connect(probe, (struct sockaddr *)&sa, sizeof sa) == 0;
+
+        if (probe >= 0)
+            close(probe);
+        if (alive) {
+            errno = EADDRINUSE;
+            return -1;
+        }
+        unlink(sa.sun_path);
+    }
+    mask = umask(0007);             /* whoever is in our group may talk to us */
+    rc = open_one(l, (struct sockaddr *)&sa, sizeof sa);
+    umask(mask);
+    return rc;
+}
+
+static bool is_path(const char *address)
+{
+    return address != NULL && address[0] == '/';
+}
+
+/* Opens what can be opened. Returns the number of sockets; *err: why another could not. */
+static unsigned open_listener(struct listener *l, const char **err)
+{
+    static const int families[] = { [DOMAIN_BOTH] = AF_UNSPEC, [DOMAIN_IPV4] = AF_INET, [DOMAIN_IPV6] = AF_INET6 };
+    struct addrinfo hints = { .ai_family = families[l->cfg->socket_domain], .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_PASSIVE }, *all, *a;
+    char port[8];
+    int rc;
+
+    *err = NULL;
+    if (is_path(l->cfg->address)) {
+        if (open_unix(l) < 0)
+            *err = strerror(errno);
+        return l->socket_count;
+    }
+    snprintf(port, sizeof port, "%u", l->cfg->port);
+    rc = getaddrinfo(l->cfg->address, port, &hints, &all);
+    if (rc != 0) {
+        *err = gai_strerror(rc);
+        return 0;
+    }
+    for (a = all; a != NULL && l->socket_count < LISTEN_SOCKETS; a = a->ai_next) {
+        /* With a port that the kernel picks, the second family must get the same one. */
+        if (l->cfg->port == 0 && l->socket_count > 0)
+            break;
+        if (open_one(l, a->ai_addr, a->ai_addrlen) < 0 && *err == NULL &&
+            !(errno == EAFNOSUPPORT && a->ai_family == AF_INET6))
+            *err = strerror(errno);
+    }
+    freeaddrinfo(all);
+    return l->socket_count;
+}
+
+static void start_listener(struct broker *b, struct listener *l)
+{
+    for (unsigned i = 0; i < l->socket_count; i++) {
+        struct listen_socket *s = &l->sockets[i];
+
+        if (s->source.fd >= 0)
+            continue;
+        if (loop_add(&b->loop, &s->source, s->pending_fd, LOOP_READ) < 0) {
+            log_error("can't listen name=%s error=%s", log_qs(l->cfg->name), log_qs(strerror(errno)));
+            continue;
+        }
+        log_notice("listening name=%s on %s protocol=mqtt%s", log_qs(l->cfg->name), s->name,
+                   l->tls != NULL ? " tls=yes" : "");
+    }
+}
+
+static void retry(struct timer *t, void *arg)
+{
+    struct broker *b = arg;
+    struct listener *l = LIST_ENTRY(t, struct listener, retry);
+    const char *err;
+
+    listen_resume(b);
+    if (l->socket_count > 0)
+        return;
+    if (open_listener(l, &err) > 0)
+        start_listener(b, l);
+    else
+        timer_arm(&b->wheel, t, b->now_ms + RETRY_MS);
+}
+
+bool listen_open(struct broker *b, char **why)
+{
+    unsigned open = 0;
+    const char *err, *last = "";
+
+    b->listeners = mem_zero(MEM_OTHER, b->cfg->listener_count * sizeof *b->listeners);
+    if (b->listeners == NULL)
+        return false;
+    b->listener_count = b->cfg->listener_count;
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+
+        l->cfg = &b->cfg->listeners[i];
+        l->b = b;
+        list_init(&l->conns);
+        timer_init(&l->retry, retry);
+    }
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+
+        open += open_listener(l, &err);
+        if (err != NULL) {
+            last = err;
+            log_warning("can't listen name=%s address=%s port=%u error=%s%s", log_qs(l->cfg->name),
+                        l->cfg->address != NULL ? log_qs(l->cfg->address) : "all", l->cfg->port, log_qs(err),
+                        l->socket_count == 0 ? "; it is tried again" : "");
+        }
+        if (l->socket_count == 0)
+            timer_arm(&b->wheel, &l->retry, b->now_ms + RETRY_MS);
+    }
+    if (open > 0)
+        return true;
+    if (asprintf(why, "not one listener could be opened: %s; is another broker running? (see [listener] address and "
+                      "port)", last) < 0)
+        *why = NULL;
+    return false;
+}
+
+void listen_start(struct broker *b)
+{
+    for (unsigned i = 0; i < b->listener_count; i++)
+        start_listener(b, &b->listeners[i]);
+}
+
+void listen_stop(struct broker *b)
+{
+    pause_accepting(b, true);
+}
+
+void listen_close(struct broker *b)
+{
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+
+        timer_disarm(&l->retry);
+        for (unsigned k = 0; k < l->socket_count; k++) {
+            loop_del(&b->loop, &l->sockets[k].source);
+            close(l->sockets[k].pending_fd);
+        }
+        if (l->socket_count > 0 && is_path(l->cfg->address))
+            unlink(l->cfg->address);
+        assert(list_empty(&l->conns));
+    }
+    mem_free(MEM_OTHER, b->listeners);
+    b->listeners = NULL;
+    b->listener_count = 0;
+}

@@ -1,0 +1,320 @@
+/* At start: everything that is in the store, before the first client comes in.
+ *
+ * Rows refer to sessions by number; while loading, a sorted array finds them. Queues stay in the store: only their
+ * counters are loaded.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/broker.h"
+#include "broker/clock.h"
+#include "broker/will.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct loading {
+    struct broker *b;
+    struct { int64_t id; struct session *s; } *v;
+    size_t n, cap;
+    uint64_t queued, odd;           /* odd: rows that break MQTT's rules, or belong to nobody */
+    uint64_t expired;
+    bool clock_unset;               /* it is earlier than something stored */
+    bool no_memory;
+};
+
+static struct view view(struct blob v)
+{
+    return (struct view){ v.p, v.len };
+}
+
+static struct session *by_id(struct loading *l, int64_t id)
+{
+    size_t from = 0, to = l->n;
+
+    while (from < to) {
+        size_t mid = (from + to) / 2;
+
+        if (l->v[mid].id == id)
+            return l->v[mid].s;
+        if (l->v[mid].id < id)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    l->odd++;
+    return NULL;
+}
+
+static int no_memory(struct loading *l)
+{
+    l->no_memory = true;
+    return 1;
+}
+
+static bool room(struct loading *l)
+{
+    size_t cap = l->cap > 0 ? l->cap * 2 : 64;
+    void *v;
+
+    if (l->n < l->cap)
+        return true;
+    v = mem_grow(MEM_OTHER, l->v, cap * sizeof *l->v);
+    if (v == NULL)
+        return false;
+    l->v = v;
+    l->cap = cap;
+    return true;
+}
+
+/* ---- rows ---- */
+
+static int add_session(void *arg, const struct persist_session *p)
+{
+    struct loading *l = arg;
+    struct broker *b = l->b;
+    struct ident *ident;
+    struct session *s;
+
+    if (p->client_id.len == 0 || p->client_id.len > UINT16_MAX || p->username.len > UINT16_MAX ||
+        session_find(&b->sessions, view(p->client_id)) != NULL) {
+        l->odd++;
+        return 0;
+    }
+    ident = room(l) ? ident_new(view(p->client_id), view(p->username)) : NULL;
+    s = ident != NULL ? session_new(b, ident, true) : NULL;
+    if (s == NULL)
+        return no_memory(l);
+    s->db_id = p->id;
+    s->version = (uint8_t)p->version;
+    s->expiry_s = p->expiry_s < 0 || p->expiry_s > UINT32_MAX ? UINT32_MAX : (uint32_t)p->expiry_s;
+    s->connected_ms = p->connected_ms;
+    s->disconnected_ms = p->disconnected_ms;
+    if (s->disconnected_ms == 0) {      /* it was connected when the broker ended */
+        s->disconnected_ms = b->wall_ms;
+        journal_session_put(b, s, false);
+    }
+    l->v[l->n].id = p->id;
+    l->v[l->n++].s = s;
+    return 0;
+}
+
+static int add_subscription(void *arg, const struct persist_subscription *p)
+{
+    struct loading *l = arg;
+    struct session *s = by_id(l, p->session_id);
+    const struct sub_options o = {
+        .qos = (uint8_t)p->qos, .retain_handling = (uint8_t)p->retain_handling, .no_local = p->no_local,
+        .retain_as_published = p->retain_as_published, .subid = (uint32_t)p->subid,
+    };
+
+    if (s == NULL)
+        return 0;
+    if (!topic_filter_valid(view(p->filter)) || p->filter.len > UINT16_MAX || p->qos > 2 || p->subid > 268435455) {
+        l->odd++;
+        return 0;
+    }
+    return subs_add(&l->b->subs, s, view(p->filter), &o) == SUB_NO_MEMORY ? no_memory(l) : 0;
+}
+
+static int add_inbound(void *arg, int64_t session_id, int packet_id)
+{
+    struct loading *l = arg;
+    struct session *s = by_id(l, session_id);
+
+    return s == NULL || idset_add(&s->inbound, (uint16_t)packet_id) ? 0 : no_memory(l);
+}
+
+static int add_queue(void *arg, const struct persist_queue_summary *p)
+{
+    struct loading *l = arg;
+    struct session *s = by_id(l, p->session_id);
+
+    if (s == NULL)
+        return 0;
+    s->backlog = p->count < UINT32_MAX ? (uint32_t)p->count : UINT32_MAX;
+    s->parked = p->inflight < s->backlog ? (uint32_t)p->inflight : s->backlog;
+    s->queued_bytes = p->bytes;
+    l->queued += p->count;
+    return 0;
+}
+
+static uint64_t mono_due(const struct loading *l, int64_t wall_due)
+{
+    int64_t left = wall_due - l->b->wall_ms;
+
+    return left > 0 ? l->b->now_ms + (uint64_t)left : l->b->now_ms;
+}
+
+static struct msg *stored_message(struct loading *l, const struct persist_message *p)
+{
+    struct incoming in = { .topic = view(p->topic), .payload = view(p->payload), .props = view(p->props),
+                           .qos = (uint8_t)p->qos, .retain = p->retain, .received_ms = p->received_ms };
+    struct msg *m;
+
+    if (p->expires_ms != 0)
+        in.expires_ms = l->clock_unset ? l->b->now_ms + (uint64_t)(p->expires_ms - p->received_ms)
+                                       : mono_due(l, p->expires_ms);
+    if (p->publisher.p != NULL && p->publisher.len <= UINT16_MAX && p->publisher_user.len <= UINT16_MAX)
+        in.from = ident_new(view(p->publisher), view(p->publisher_user));
+    m = msg_new(&in);
+    ident_unref(&in.from);
+    return m;
+}
+
+static int add_will(void *arg, const struct persist_will *p)
+{
+    struct loading *l = arg;
+    struct session *s = by_id(l, p->session_id);
+    const struct persist_message m = { .topic = p->topic, .payload = p->payload, .props = p->props, .qos = p->qos,
+                                       .retain = p->retain };
+    uint32_t delay_s = p->delay_s > 0 ? (uint32_t)p->delay_s : 0;
+    struct msg *msg;
+
+    if (s == NULL || !topic_name_valid(view(p->topic)) || p->qos > 2) {
+        l->odd += s != NULL;
+        return 0;
+    }
+    msg = stored_message(l, &m);
+    if (msg == NULL)
+        return no_memory(l);
+    msg->from = ident_ref(s->ident);
+    /* publish_ms 0: its client was connected; the delay begins now [MQTT5-3.1.2-8]. */
+    if (!will_restore(l->b, s, msg, delay_s, (uint32_t)p->expiry_s, p->expiry_s >= 0,
+                      p->publish_ms == 0 || l->clock_unset ? l->b->now_ms + (uint64_t)delay_s * 1000
+                                                           : mono_due(l, p->publish_ms)))
+        return no_memory(l);
+    return 0;
+}
+
+static int add_retained(void *arg, const struct persist_retained *p)
+{
+    struct loading *l = arg;
+    struct msg *m;
+
+    if (!topic_name_valid(view(p->m.topic)) || p->m.qos > 2 || p->m.payload.len == 0) {
+        l->odd++;
+        return 0;
+    }
+    m = stored_message(l, &p->m);
+    if (m == NULL)
+        return no_memory(l);
+    m->retain = true;
+    return retain_restore(l->b, m, p->id) ? 0 : no_memory(l);
+}
+
+static int add_ended(void *arg, int64_t session_id)
+{
+    struct loading *l = arg;
+
+    journal_resume_ended(l->b, session_id);
+    return 0;
+}
+
+/* ---- */
+
+/* Expiry counts the outage; a clock that is before the newest stored time expires nothing. */
+static void arm_expiry(struct loading *l)
+{
+    struct broker *b = l->b;
+
+    for (size_t i = 0; i < l->n; i++) {
+        struct session *s = l->v[i].s;
+        uint64_t in_s = s->expiry_s;
+        int64_t limit = b->cfg->session_expiry_s, due;
+
+        if (limit >= 0 && (uint64_t)limit < in_s)
+            in_s = (uint64_t)limit;
+        if (in_s == UINT32_MAX)
+            continue;
+        due = s->disconnected_ms + (int64_t)in_s * 1000;
+        if (!l->clock_unset && due <= b->wall_ms) {
+            l->expired++;
+            METRIC(b, CLIENTS_EXPIRED)++;
+            will_trigger(b, s, true);
+            session_free(b, s);
+        } else {
+            session_arm_expiry(b, s, l->clock_unset ? b->now_ms + in_s * 1000 : mono_due(l, due));
+        }
+    }
+}
+
+static enum persist_rc load(struct loading *l, const char **what)
+{
+    struct broker *b = l->b;
+    struct persist *db = b->journal.db;
+    struct persist_maxima max;
+    enum persist_rc rc;
+
+    *what = "numbers";
+    rc = persist_maxima(db, &max);
+    if (rc != PERSIST_OK)
+        return rc;
+    b->journal.next_id = (max.message_id > max.position ? max.message_id : max.position) + 1;
+    b->journal.next_retained_id = max.retained_id + 1;
+    l->clock_unset = b->wall_ms < max.newest_ms;
+#define STEP(name, call) \
+    if (rc == PERSIST_OK && !l->no_memory) { \
+        *what = name; \
+        rc = call; \
+    }
+    STEP("sessions", persist_each_session(db, add_session, l))
+    b->journal.next_session_id = max.session_id + 1;
+    STEP("subscriptions", persist_each_subscription(db, add_subscription, l))
+    STEP("inbound ids", persist_each_inbound(db, add_inbound, l))
+    STEP("queues", persist_each_queue_summary(db, add_queue, l))
+    STEP("wills", persist_each_will(db, add_will, l))
+    STEP("retained messages", persist_each_retained(db, SIZE_MAX, add_retained, l))
+    STEP("ended sessions", persist_each_ended(db, add_ended, l))
+#undef STEP
+    return rc;
+}
+
+static bool note_run(struct loading *l, uint64_t took_ms)
+{
+    struct broker *b = l->b;
+    const struct persist_run run = {
+        .version = CADDIS_VERSION, .started_ms = b->started_wall_ms, .sessions = b->sessions.count,
+        .subscriptions = b->subs.count, .queued = l->queued, .retained = b->retain.count, .expired = l->expired,
+        .took_ms = (int64_t)took_ms,
+    };
+    struct persist *db = b->journal.db;
+
+    if (persist_begin(db) == PERSIST_OK && persist_run_start(db, &run) == PERSIST_OK &&
+        persist_commit(db) == PERSIST_OK)
+        return true;
+    persist_rollback(db);
+    return false;
+}
+
+bool recover(struct broker *b, char **why)
+{
+    struct loading l = { .b = b };
+    uint64_t began = clock_mono_ms();
+    const char *what, *ended = persist_previous_end(b->journal.db);
+    enum persist_rc rc = load(&l, &what);
+    uint64_t bad;
+    struct persist_stats st;
+
+    if (rc == PERSIST_OK && !l.no_memory)
+        arm_expiry(&l);
+    mem_free(MEM_OTHER, l.v);
+    if (rc != PERSIST_OK || l.no_memory) {
+        if (asprintf(why, "%s can't be restored from %s: %s", what, b->cfg->store_path,
+                     l.no_memory ? "out of memory" : persist_error(b->journal.db)) < 0)
+            *why = NULL;
+        return false;
+    }
+    if (l.clock_unset)
+        log_warning("the clock is earlier than the newest stored time: nothing expires because of the outage");
+    persist_stats(b->journal.db, &st);
+    bad = st.bad_rows + l.odd;
+    log_notice("restored previous_end=%s sessions=%u subscriptions=%u queued=%" PRIu64 " retained=%u expired=%" PRIu64
+               " bad_rows=%" PRIu64 " took_ms=%" PRIu64, ended, b->sessions.count, b->subs.count, l.queued, b->retain.count,
+               l.expired, bad, clock_mono_ms() - began);
+    if (!note_run(&l, clock_mono_ms() - began)) {
+        if (asprintf(why, "%s can't be written: %s", b->cfg->store_path, persist_error(b->journal.db)) < 0)
+            *why = NULL;
+        return false;
+    }
+    return true;
+}
