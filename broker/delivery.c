@@ -357,11 +357,10 @@ bool delivery_restore(struct broker *b, struct session *s, const struct persist_
         d->qos = (uint8_t)q->qos;
         d->retain = q->retain;
         d->state = (uint8_t)q->state;
-        d->dup = q->state != PERSIST_QUEUED;
+        d->dup = d->qos > 0 && (q->state != PERSIST_QUEUED || q->position <= s->resend_to);
         d->stored = true;
         if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id)) {
             d->state = QUEUED;          /* two rows claim one packet id: the later one is sent as new */
-            d->dup = false;
         }
         list_push(&s->window, &d->order);
         if (s->next == &s->window)

@@ -93,7 +93,7 @@ static enum persist_rc write_session(struct persist *db, const struct session *s
     const struct persist_session p = {
         .id = s->db_id, .client_id = blob(ident_id(s->ident)), .version = s->version,
         .username = blob(ident_user(s->ident)), .expiry_s = s->expiry_s == UINT32_MAX ? -1 : (int64_t)s->expiry_s,
-        .disconnected_ms = s->disconnected_ms, .connected_ms = s->connected_ms,
+        .disconnected_ms = s->disconnected_ms, .connected_ms = s->connected_ms, .resend_to = s->resend_to,
     };
 
     return persist_session_put(db, &p);

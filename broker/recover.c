@@ -89,10 +89,7 @@ static int add_session(void *arg, const struct persist_session *p)
     s->expiry_s = p->expiry_s < 0 || p->expiry_s > UINT32_MAX ? UINT32_MAX : (uint32_t)p->expiry_s;
     s->connected_ms = p->connected_ms;
     s->disconnected_ms = p->disconnected_ms;
-    if (s->disconnected_ms == 0) {      /* it was connected when the broker ended */
-        s->disconnected_ms = b->wall_ms;
-        journal_session_put(b, s, false);
-    }
+    s->resend_to = p->resend_to;
     l->v[l->n].id = p->id;
     l->v[l->n++].s = s;
     return 0;
@@ -134,6 +131,8 @@ static int add_queue(void *arg, const struct persist_queue_summary *p)
     s->backlog = p->count < UINT32_MAX ? (uint32_t)p->count : UINT32_MAX;
     s->parked = p->inflight < s->backlog ? (uint32_t)p->inflight : s->backlog;
     s->queued_bytes = p->bytes;
+    if (s->disconnected_ms == 0)        /* sent, perhaps, and the state not yet written */
+        s->resend_to = p->last;
     l->queued += p->count;
     return 0;
 }
@@ -211,6 +210,16 @@ static int add_ended(void *arg, int64_t session_id)
 }
 
 /* ---- */
+
+/* Sessions that were connected when the broker ended: their absence begins now. */
+static void end_connections(struct loading *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->v[i].s->disconnected_ms == 0) {
+            l->v[i].s->disconnected_ms = l->b->wall_ms;
+            journal_session_put(l->b, l->v[i].s, true);
+        }
+}
 
 /* Expiry counts the outage; a clock that is before the newest stored time expires nothing. */
 static void arm_expiry(struct loading *l)
@@ -295,8 +304,10 @@ bool recover(struct broker *b, char **why)
     uint64_t bad;
     struct persist_stats st;
 
-    if (rc == PERSIST_OK && !l.no_memory)
+    if (rc == PERSIST_OK && !l.no_memory) {
+        end_connections(&l);
         arm_expiry(&l);
+    }
     mem_free(MEM_OTHER, l.v);
     if (rc != PERSIST_OK || l.no_memory) {
         if (asprintf(why, "%s can't be restored from %s: %s", what, b->cfg->store_path,

@@ -73,6 +73,7 @@ struct session {
     struct timer timer;             /* expiry, while offline */
     int64_t db_id;                  /* 0: not durable */
     int64_t paged_position;         /* rows up to here have been taken into window */
+    int64_t resend_to;              /* rows up to here may have been sent before the broker died */
     int64_t disconnected_ms;        /* wall clock; 0: connected */
     int64_t connected_ms;           /* wall clock */
     uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */

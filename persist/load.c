@@ -15,6 +15,7 @@ static int give_session(struct row *r, void *arg)
         .expiry_s = row_opt_int(r, 4, 0, UINT32_MAX, -1),
         .connected_ms = row_opt_int(r, 5, 0, ROW_MS_MAX, 0),
         .disconnected_ms = row_opt_int(r, 6, 0, ROW_MS_MAX, 0),
+        .resend_to = row_opt_int(r, 7, 0, INT64_MAX, 0),
     };
 
     if (s.client_id.len == 0)

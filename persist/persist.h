@@ -111,6 +111,7 @@ struct persist_session {
     int64_t expiry_s;           /* Session Expiry Interval; -1: never */
     int64_t disconnected_ms;    /* 0: connected when last written */
     int64_t connected_ms;       /* when it last connected */
+    int64_t resend_to;          /* queue rows up to this position may have been sent, whatever their state; 0: none */
 };
 
 struct persist_will {

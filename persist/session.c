@@ -42,6 +42,7 @@ enum persist_rc persist_session_put(struct persist *p, const struct persist_sess
         bind_opt_int(st, 5, s->expiry_s, -1);
         bind_opt_int(st, 6, s->connected_ms, 0);
         bind_opt_int(st, 7, s->disconnected_ms, 0);
+        bind_opt_int(st, 8, s->resend_to, 0);
         rc = sqlite3_step(st);
         sqlite3_reset(st);
         if (rc == SQLITE_DONE && sqlite3_changes(p->db) == 1)

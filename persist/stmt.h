@@ -39,9 +39,10 @@
     X(COMMIT,         HOT,  "COMMIT") \
     X(ROLLBACK,       HOT,  "ROLLBACK") \
     X(SESSION_PUT,    HOT,  "INSERT INTO session (session_id, client_id, protocol_version, username, expiry_interval," \
-                            " connected_at, disconnected_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)" \
+                            " connected_at, disconnected_at, resend_to) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)" \
                             " ON CONFLICT (session_id) DO UPDATE SET protocol_version = ?3, username = ?4," \
-                            " expiry_interval = ?5, connected_at = ?6, disconnected_at = ?7 WHERE client_id = ?2") \
+                            " expiry_interval = ?5, connected_at = ?6, disconnected_at = ?7, resend_to = ?8" \
+                            " WHERE client_id = ?2") \
     X(SESSION_ID,     HOT,  "SELECT session_id FROM session WHERE client_id = ?1") \
     X(SESSION_DEL,    HOT,  "DELETE FROM session WHERE session_id = ?1") \
     X(ENDED_PUT,      HOT,  "INSERT INTO ended_session (session_id) VALUES (?1) ON CONFLICT DO NOTHING") \
@@ -96,7 +97,7 @@
     X(DROPPED_TRIM,   COLD, "DELETE FROM dropped WHERE (client_id, reason) IN" \
                             " (SELECT client_id, reason FROM dropped ORDER BY last_at DESC LIMIT -1 OFFSET ?1)") \
     X(EACH_SESSION,   COLD, "SELECT session_id, client_id, protocol_version, username, expiry_interval, connected_at," \
-                            " disconnected_at FROM session") \
+                            " disconnected_at, resend_to FROM session") \
     X(EACH_ENDED,     COLD, "SELECT session_id FROM ended_session") \
     X(EACH_WILL,      COLD, "SELECT w.session_id, w.topic, w.qos, w.retain, w.delay_interval, w.publish_at," \
                             " w.expiry_interval, w.properties, w.payload, " KNOWN("w") " FROM will w") \
