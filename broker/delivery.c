@@ -283,6 +283,8 @@ static void enqueue(struct broker *b, struct session *s, struct delivery *d)
     bool spill = offline || s->backlog > 0 || !list_empty(&s->tail) ||
                  (stored_session(b, s) && (s->queued >= WINDOW_MESSAGES || s->window_bytes >= WINDOW_BYTES));
 
+    if (spill && s->backlog == 0 && list_empty(&s->tail))
+        s->paged_position = d->position - 1;
     d->in_tail = spill;
     list_push(spill ? &s->tail : &s->window, &d->order);
     if (!spill && s->next == &s->window)

@@ -141,6 +141,7 @@ void journal_delivery_gone(struct broker *b, struct delivery *d)
     if (!d->stored || d->s->ending || !GROW(b, j->gone, 1))
         return;
     j->gone.v[j->gone.n++] = (struct journal_gone){ d->s->db_id, d->position, t->id, t->rows > 1 };
+    d->s->rows_seq = j->seq + 1;
     lazily(b);
 }
 

@@ -260,7 +260,8 @@ void session_detach(struct broker *b, struct session *s)
 
 bool session_resume(struct broker *b, struct session *s)
 {
-    if (!list_empty(&s->tail) && !journal_commit_now(b))
+    /* Rows are read from the first one on: what is in RAM must be among them, what is done with must not. */
+    if ((!list_empty(&s->tail) || (s->backlog > 0 && s->rows_seq > b->journal.seq)) && !journal_commit_now(b))
         return false;
     assert(!journal_on(&b->journal) || list_empty(&s->tail));
     timer_disarm(&s->timer);

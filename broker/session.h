@@ -72,7 +72,8 @@ struct session {
     struct idset inbound;           /* QoS 2 ids received, PUBREL not yet */
     struct timer timer;             /* expiry, while offline */
     int64_t db_id;                  /* 0: not durable */
-    int64_t paged_position;         /* rows up to here have been taken into window */
+    int64_t paged_position;         /* rows up to here have been taken into window, or were sent from RAM */
+    uint64_t rows_seq;              /* the commit that deletes the last row that is done with */
     int64_t resend_to;              /* rows up to here may have been sent before the broker died */
     int64_t disconnected_ms;        /* wall clock; 0: connected */
     int64_t connected_ms;           /* wall clock */
