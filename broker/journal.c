@@ -79,12 +79,31 @@ uint64_t journal_covering(struct broker *b)
     return j->seq;
 }
 
+/* The delivery before d in the session's order that is not yet going to be written; NULL: there is none. */
+static struct delivery *unwritten_before(const struct delivery *d)
+{
+    const struct session *s = d->s;
+    struct link *l = d->order.prev;
+    struct delivery *before;
+
+    if (l == &s->tail)
+        l = s->window.prev;
+    if (l == &s->window)
+        return NULL;
+    before = LIST_ENTRY(l, struct delivery, order);
+    return before->due || before->stored ? NULL : before;
+}
+
 static void enlist(struct broker *b, struct delivery *d, bool at_once)
 {
     struct journal *j = &b->journal;
 
     if (at_once) {
-        list_push(&j->due, &d->mark);
+        for (; d != NULL; d = unwritten_before(d)) {            /* J5 */
+            list_unlink(&d->mark);
+            list_push(&j->due, &d->mark);
+            d->due = true;
+        }
         journal_next(b);
         return;
     }
@@ -107,9 +126,8 @@ void journal_delivery_new(struct broker *b, struct delivery *d, bool at_once)
 
 void journal_delivery_due(struct broker *b, struct delivery *d)
 {
-    if (d->stored || !journal_on(&b->journal))
+    if (d->stored || d->due || !journal_on(&b->journal))
         return;
-    list_unlink(&d->mark);
     enlist(b, d, true);
 }
 

@@ -8,6 +8,8 @@
  *  J3  A commit that fails changes nothing here: all marks stay, and it is tried again.
  *  J4  A message whose durable recipients are all online is written only if it is still unacknowledged half a gather
  *      window after it came.
+ *  J5  What is stored of a session's queue is its beginning: a message is written with all that were to be sent before
+ *      it, or after a crash the publisher's repetition of those would come behind it. [MQTT-4.6.0-6]
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_JOURNAL_H
 #define CADDIS_BROKER_JOURNAL_H

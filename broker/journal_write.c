@@ -207,6 +207,7 @@ static void written(struct broker *b, struct delivery *d)
     struct journal *j = &b->journal;
 
     list_unlink(&d->mark);
+    d->due = false;
     if (!d->stored) {
         d->stored = true;
         j->unstored--;

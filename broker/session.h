@@ -53,6 +53,7 @@ struct delivery {
     bool dup;                       /* was (possibly) sent before */
     bool stored;                    /* has a row in the store */
     bool ticketed;                  /* counted in msg->ticket->open, and in unsafe unless stored */
+    bool due;                       /* in the journal's list for the next commit, so are all before it */
     bool in_tail;
     bool flying;                    /* sent on this connection: counted in session.inflight */
 };
