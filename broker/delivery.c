@@ -466,7 +466,7 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
         journal_delivery_changed(b, d);
     if (d->qos == 2) {
         journal_delivery_due(b, d);
-        conn_hold_publish(b, s->conn, d->pid, journal_next(b));
+        conn_hold_publish(b, s->conn, d->pid, session_promise(b, s));
     } else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn)) {
         drop(b, s, "too-large", msg_topic(d->msg));
         delivery_done(b, d);
@@ -478,7 +478,9 @@ static void send_again(struct broker *b, struct session *s, struct delivery *d)
     fly(s, d);
     d->dup = true;
     if (d->state == RELEASED)
-        conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, 0, NULL);
+        conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, journal_last(b), NULL);
+    else if (d->qos == 2)
+        conn_hold_publish(b, s->conn, d->pid, journal_last(b));
     else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
         delivery_done(b, d);
 }

@@ -34,7 +34,6 @@ static enum reason on_pubcomp(struct broker *b, struct conn *c, uint16_t pid)
 static enum reason on_pubrec(struct broker *b, struct conn *c, const struct ack *a)
 {
     struct delivery *d = session_inflight(c->session, a->packet_id);
-    uint64_t seq = 0;
 
     if (d == NULL || !d->flying) {
         conn_ack(b, c, PKT_PUBREL, a->packet_id, c->version == MQTT_50 ? R_PACKET_ID_NOT_FOUND : R_OK, 0, NULL);
@@ -48,12 +47,10 @@ static enum reason on_pubrec(struct broker *b, struct conn *c, const struct ack 
     }
     if (d->state == SENT) {
         d->state = RELEASED;
-        if (d->s->durable) {
-            journal_delivery_changed(b, d);
-            seq = journal_next(b);
-        }
+        journal_delivery_changed(b, d);
+        session_promise(b, d->s);
     }
-    conn_ack(b, c, PKT_PUBREL, a->packet_id, R_OK, seq, NULL);
+    conn_ack(b, c, PKT_PUBREL, a->packet_id, R_OK, d->s->promise_seq, NULL);
     return R_OK;
 }
 
@@ -62,17 +59,14 @@ static enum reason on_pubrel(struct broker *b, struct conn *c, uint16_t pid)
 {
     struct session *s = c->session;
     enum reason reason = R_OK;
-    uint64_t seq = 0;
 
     if (idset_remove(&s->inbound, pid)) {
-        if (s->durable) {
-            journal_inbound_del(b, s, pid);
-            seq = journal_next(b);
-        }
+        journal_inbound_del(b, s, pid);
+        session_promise(b, s);
     } else if (c->version == MQTT_50) {
         reason = R_PACKET_ID_NOT_FOUND;
     }
-    conn_ack(b, c, PKT_PUBCOMP, pid, reason, seq, NULL);
+    conn_ack(b, c, PKT_PUBCOMP, pid, reason, s->promise_seq, NULL);
     return R_OK;
 }
 

@@ -110,7 +110,7 @@ static void acknowledge(struct broker *b, struct conn *c, const struct publish *
     }
     if (s->durable) {
         journal_inbound_put(b, s, p->packet_id);
-        seq = journal_next(b);
+        seq = session_promise(b, s);
     } else if (in->msg != NULL && in->msg->ticket != NULL) {
         seq = journal_next(b);
     }
@@ -179,7 +179,7 @@ enum reason handle_publish(struct broker *b, struct conn *c, const struct frame 
         return r;
     if (p.qos == 2 && idset_has(&c->session->inbound, p.packet_id)) {
         /* Sent again: it was routed already [MQTT-4.3.3-2], [MQTT5-4.3.3-10]. */
-        conn_ack(b, c, PKT_PUBREC, p.packet_id, R_OK, c->session->durable ? journal_covering(b) : 0, NULL);
+        conn_ack(b, c, PKT_PUBREC, p.packet_id, R_OK, c->session->promise_seq, NULL);
         return R_OK;
     }
     r = publish(b, c, &p, &room);

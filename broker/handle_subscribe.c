@@ -79,8 +79,9 @@ static enum reason add(struct broker *b, struct conn *c, const struct subscripti
         return R_QUOTA_EXCEEDED;
     if (result != SUB_SAME && c->session->durable) {
         journal_sub_put(b, c->session, filter, subs_find(&b->subs, c->session, filter));
-        *seq = journal_next(b);
+        session_promise(b, c->session);
     }
+    *seq = c->session->promise_seq;
     *send_retained = !topic_split_share(filter, &group, &path) &&       /* [MQTT5-3.3.1-9..11] */
                      (p->retain_handling == 0 || (p->retain_handling == 1 && result == SUB_NEW));
     return (enum reason)o.qos;
@@ -202,12 +203,13 @@ static enum reason unsubscribe(struct broker *b, struct conn *c, const struct su
         log_debug("unsubscribed id=%s filter=%s", conn_name(c), log_q(filter.p, filter.len));
         if (!subs_remove(&b->subs, c->session, full)) {
             a->codes[i] = R_NO_SUBSCRIPTION_EXISTED;
+            a->seq = c->session->promise_seq;
             continue;
         }
         a->codes[i] = R_OK;
         if (c->session->durable) {
             journal_sub_del(b, c->session, full);
-            a->seq = journal_next(b);
+            a->seq = session_promise(b, c->session);
         }
     }
     return send_unsuback(b, c, s->packet_id, a, s->count);

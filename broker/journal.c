@@ -70,12 +70,12 @@ uint64_t journal_next(struct broker *b)
     return j->seq + 1;
 }
 
-uint64_t journal_covering(struct broker *b)
+uint64_t journal_last(struct broker *b)
 {
     struct journal *j = &b->journal;
 
-    if (j->want || j->ops.n > 0 || j->gone.n > 0 || !list_empty(&j->due) || !list_empty(&j->changed))
-        return journal_next(b);
+    if (j->waited < j->seq)
+        j->waited = j->seq;
     return j->seq;
 }
 

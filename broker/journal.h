@@ -106,9 +106,8 @@ static inline bool journal_on(const struct journal *j)
 }
 /* The number of the next commit, 0 with persistence off; whoever asks for it in order to wait for it marks it wanted. */
 uint64_t journal_next(struct broker *b);
-/* The commit that what is marked so far will be in: the next one if there is anything, else the last one. Makes the
- * commit wanted if it is yet to come. */
-uint64_t journal_covering(struct broker *b);
+/* The number of the last commit, to wait until what it wrote is durable. */
+uint64_t journal_last(struct broker *b);
 static inline bool journal_is_durable(const struct journal *j, uint64_t seq)
 {
     return seq <= j->durable;

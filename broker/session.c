@@ -135,6 +135,13 @@ bool session_online(const struct session *s)
     return s->conn != NULL && !conn_closing(s->conn);
 }
 
+uint64_t session_promise(struct broker *b, struct session *s)
+{
+    if (s->durable)
+        s->promise_seq = journal_next(b);
+    return s->promise_seq;
+}
+
 /* ---- end ---- */
 
 /* What a member of a shared group has not acknowledged goes to another one, QoS 2 excepted once it was sent: its

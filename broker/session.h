@@ -74,6 +74,7 @@ struct session {
     struct timer timer;             /* expiry, while offline */
     int64_t db_id;                  /* 0: not durable */
     int64_t paged_position;         /* rows up to here have been taken into window, or were sent from RAM */
+    uint64_t promise_seq;           /* the commit that holds the last thing its client was promised */
     uint64_t rows_seq;              /* the commit that deletes the last row that is done with */
     int64_t resend_to;              /* rows up to here may have been sent before the broker died */
     int64_t disconnected_ms;        /* wall clock; 0: connected */
@@ -120,6 +121,9 @@ static inline bool session_durable(const struct session *s)
 {
     return s->durable;
 }
+/* The commit that holds what its client is promised now: state, identifier or subscription that was just marked. An
+ * answer that is given again waits for promise_seq: the first time may not be stored yet. */
+uint64_t session_promise(struct broker *b, struct session *s);
 bool session_online(const struct session *s);
 /* Messages that wait for the client, those in flight not counted. */
 static inline uint32_t session_waiting(const struct session *s)
