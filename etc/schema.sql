@@ -10,7 +10,9 @@ CREATE TABLE session (              -- sessions that outlive their connection
   username          TEXT,
   expiry_interval   INTEGER,                  -- seconds after the connection ended; NULL = never
   connected_at      INTEGER,
-  disconnected_at   INTEGER                   -- NULL = connected when last written
+  disconnected_at   INTEGER,                  -- NULL = connected when last written
+  resend_to         INTEGER                   -- rows of queue up to this position may have been sent before the
+                                              -- broker died, even those in state 0: they are sent with DUP
 ) STRICT;
 
 CREATE TABLE ended_session (        -- sessions that are gone but for rows of queue, which are deleted in slices

@@ -277,7 +277,6 @@ enum db_state db_connect(struct persist *p, bool read_only)
     p->checkpoint_at = DB_CHECKPOINT_FRAMES;
     p->wal_frames = 0;
     p->wal_fd = -1;
-    p->sync.event_fd = -1;
     if (rc != SQLITE_OK)
         return state_of(p, rc, "open");
     sqlite3_extended_result_codes(p->db, 1);
@@ -304,7 +303,6 @@ enum db_state db_connect(struct persist *p, bool read_only)
 void db_disconnect(struct persist *p)
 {
     stmt_finalize_all(p);
-    sync_fini(p);
     /* After a lost sync the WAL is the only thing known to be whole in memory; a checkpoint would mix it into the
      * rest. */
     if (p->db != NULL && p->sync.failed)
@@ -314,6 +312,14 @@ void db_disconnect(struct persist *p)
     if (p->wal_fd >= 0)
         close(p->wal_fd);
     p->wal_fd = -1;
+}
+
+void db_adopt(struct persist *p)
+{
+    p->wal_frames = 0;
+    p->checkpoint_at = DB_CHECKPOINT_FRAMES;
+    sqlite3_wal_hook(p->db, on_wal, p);
+    sqlite3_busy_timeout(p->db, 0);
 }
 
 /* ---- transactions ---- */

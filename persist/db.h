@@ -40,6 +40,7 @@ struct persist {
     unsigned reading;           /* callbacks under way */
     struct persist_options o;   /* o.path is ours */
     int lock_fd;                /* -1: read only */
+    bool had_lock;              /* the lock file was there already */
     int wal_fd;                 /* -1: none. Open before the first write: errors are told once per descriptor */
     bool unsynced;              /* commits that no sync has covered */
     struct sync sync;
@@ -83,7 +84,10 @@ enum db_state {
 };
 enum db_state db_connect(struct persist *p, bool read_only);
 int db_version(const struct persist *p);
+/* Closes the database and our descriptor of its log; p->sync stays, for another connection. */
 void db_disconnect(struct persist *p);
+/* After p->db was taken from another struct persist. */
+void db_adopt(struct persist *p);
 
 /* Opens sync.event_fd or leaves it -1. */
 void sync_init(struct persist *p);

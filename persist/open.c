@@ -80,6 +80,8 @@ static bool take_lock(struct persist *p, char **why)
     ssize_t n;
     int len;
 
+    /* Where there is one, caddis has been before. */
+    p->had_lock = name != NULL && access(name, F_OK) == 0;
     p->lock_fd = name != NULL ? open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, STORE_MODE) : -1;
     if (p->lock_fd < 0) {
         refuse(why, "store %s: %s: %s; the user that runs caddis must be able to write it", p->o.path,
@@ -105,14 +107,14 @@ static bool take_lock(struct persist *p, char **why)
     return true;
 }
 
-/* Moves PATH.new into its place when a rescue or salvage died just before that. */
-static bool finish_install(const char *path)
+/* Puts PATH.new in its place when a rescue or a salvage died just before that. */
+static bool finish_install(const char *path, char **why)
 {
-    char *name = name_of(path, ".new");
-    bool done = name != NULL && size_of(path, "") < 0 && size_of(path, "-wal") < 0 && rename(name, path) == 0;
+    char moved[512];
 
-    free(name);
-    return done;
+    if (size_of(path, "") >= 0 || size_of(path, ".new") < 0)
+        return true;
+    return db_install(path, "corrupt", moved, sizeof moved, why) == 0;
 }
 
 /* *state: DB_DAMAGED if what lies there can't be given to SQLite, else DB_READY. */
@@ -123,7 +125,8 @@ static bool file_fits(struct persist *p, bool *created, enum db_state *state, ch
 
     *state = DB_READY;
     *created = false;
-    finish_install(p->o.path);
+    if (!finish_install(p->o.path, why))
+        return false;
     if (stat(p->o.path, &st) == 0 && !S_ISREG(st.st_mode))
         return refuse(why, "store %s: not a regular file; name another path", p->o.path);
     if (size_of(p->o.path, "") <= 0 && size_of(p->o.path, "-wal") > 0) {
@@ -212,13 +215,9 @@ static bool can_write(struct persist *p, char **why)
     return refuse(why, "%s; the user that runs caddis must be able to write it", p->error);
 }
 
-struct relay {
-    struct persist *p;
-};
-
 static void on_step(void *arg, unsigned done, unsigned total)
 {
-    const struct persist *p = ((const struct relay *)arg)->p;
+    const struct persist *p = arg;
 
     if (p->o.progress != NULL)
         p->o.progress(p->o.progress_arg, "bringing the store up to date", done, total);
@@ -226,7 +225,6 @@ static void on_step(void *arg, unsigned done, unsigned total)
 
 static bool migrate(struct persist *p, struct persist_open_info *info, char **why)
 {
-    struct relay relay = { p };
     char date[32];
     int rc;
 
@@ -240,7 +238,7 @@ static bool migrate(struct persist *p, struct persist_open_info *info, char **wh
         free(inner);
         return false;
     }
-    rc = schema_migrate(p->db, schema_steps, schema_step_count, SCHEMA_VERSION, on_step, &relay);
+    rc = schema_migrate(p->db, schema_steps, schema_step_count, SCHEMA_VERSION, on_step, p);
     if (rc == SQLITE_OK)
         return true;
     db_fail(p, rc, "bring up to date");
@@ -298,6 +296,30 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
     return *state != DB_UNUSABLE || refuse(why, "%s", p->error);
 }
 
+/* What is not ours or not whole stays as it is, its log included. */
+static void leave_alone(struct persist *p)
+{
+    if (p->db != NULL)
+        sqlite3_db_config(p->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
+/* The damaged one goes aside, and one with its readable rows takes its place. */
+static bool salvage(struct persist *p, struct persist_open_info *info, char **why)
+{
+    bool created;
+    enum db_state state;
+
+    leave_alone(p);
+    db_disconnect(p);
+    if (salvage_build(&p->o, info, why) < 0)
+        return false;
+    if (db_install(p->o.path, "corrupt", info->moved_to, sizeof info->moved_to, why) < 0)
+        return false;
+    state = db_connect(p, false);
+    return settle(p, &state, &created, info, why) &&
+           (state == DB_READY || refuse(why, "%s, after salvage", p->error));
+}
+
 static bool open_for_tools(struct persist *p, char **why)
 {
     switch (db_connect(p, true)) {
@@ -332,8 +354,15 @@ static bool open_for_broker(struct persist *p, struct persist_open_info *info, b
         state = db_connect(p, false);
     if (!settle(p, &state, created, info, why))
         return false;
-    if (state == DB_DAMAGED)
-        return refuse_damaged(p, why);
+    if (state == DB_DAMAGED) {
+        if (!p->had_lock && p->db != NULL && sqlite3_errcode(p->db) == SQLITE_NOTADB)
+            return refuse(why, "store %s: not a database, and no store has been here; name another path, or move it "
+                          "away", p->o.path);
+        if (!p->o.salvage)
+            return refuse_damaged(p, why);
+        if (!salvage(p, info, why))
+            return false;
+    }
     if (!can_write(p, why))
         return false;
     /* Only people read them: not worth staying away for. */
@@ -364,6 +393,7 @@ enum persist_open_rc persist_open(const struct persist_options *o, struct persis
     p->unsynced = true;         /* a run that was killed may have left commits that no sync covered */
     p->previous_end = "first";
     if (p->o.path == NULL || !(o->read_only ? open_for_tools(p, why) : open_for_broker(p, info, &created, why))) {
+        leave_alone(p);
         persist_close(&p);
         return PERSIST_REFUSED;
     }
@@ -384,6 +414,7 @@ void persist_close(struct persist **pp)
         persist_rollback(p);
         run_end(p);
     }
+    sync_fini(p);
     db_disconnect(p);
     if (p->lock_fd >= 0)
         close(p->lock_fd);
