@@ -174,7 +174,8 @@ static void check_again(unsigned subscriber, const struct link *l, unsigned gran
                         uint32_t number, bool dup)
 {
     const struct message *m = &s->m[number];
-    bool publisher_again = s->qos == 1 && m->last_sent != m->first_sent;
+    /* At QoS 2 too: what was granted QoS 1 may leave before the publisher's packet id is stored. */
+    bool publisher_again = m->last_sent != m->first_sent;
     const char *why = NULL;
 
     totals.duplicates++;

@@ -110,7 +110,8 @@ static void on_ack(struct publisher *p, struct frame f)
                    r == R_OK ? a.packet_id : 0);
         return;
     }
-    if (a.reason >= 0x80)
+    /* A PUBREL that is sent again may find its work done [MQTT5-3.6.2.1]. */
+    if (a.reason >= 0x80 && !(type == PKT_PUBCOMP && a.reason == R_PACKET_ID_NOT_FOUND))
         model_fail("%s: message %s %u was refused: %s", p->l.id, streams[t->stream].topic, t->number,
                    reason_text(a.reason));
     if (type == PKT_PUBREC) {
