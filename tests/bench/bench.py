@@ -172,7 +172,7 @@ ROWS = [
     Row("heap per idle connection", "idle", "private_bytes", unit="B", at_most=700),
     Row("heap per offline durable session", "sleepers", "private_bytes", unit="B", at_most=400),
     Row("memory per idle TLS 1.3 connection", "tls", "private_bytes", unit="KB", scale=1e-3, at_most=25),
-    Row("RAM per message queued offline", "queue", "fill_private_bytes", unit="B", at_most=4),
+    Row("RAM per message queued offline", "queue", "queued_bytes", unit="B", at_most=4),
     Row("private memory at idle, store open", "idle", "before_kb", unit="KiB", at_most=600),
     Row("given back after the clients left", "idle", "given_back", unit="%", scale=100, at_least=95),
     Row("written per message, online, 10 msg/s", "online10", "written", unit="B", at_most=50),

@@ -197,6 +197,8 @@ void flow_finish(struct flow *f)
 {
     uint64_t last_ns = watch_now_ns(), seen = 0;
 
+    for (uint32_t i = 0; i < f->pub_count; i++)
+        make_ready(f, i);
     while (!all_sent(f) && f->pool->dropped == 0) {
         flow_turn(f, true);
         if (f->published + f->acks != seen)
