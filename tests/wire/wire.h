@@ -21,6 +21,9 @@
 /* How long anything may take; a conversation has WIRE_TEST_S in all. */
 enum { WIRE_WAIT_MS = 10000, WIRE_TEST_S = 60 };
 
+/* More topic aliases than a conversation needs. */
+enum { ALIASES = 64 };
+
 /* ---- packets as words ---- */
 
 enum { MAX_FIELDS = 96 };
@@ -43,6 +46,9 @@ struct said {
 /* The first field with this key, or NULL. */
 const struct field *packet_field(const struct said *p, const char *key);
 void packet_add(struct said *p, const char *key, struct view value);
+void packet_add_number(struct said *p, const char *key, int64_t n);
+/* Replaces the value of a field that is there. */
+void packet_set(struct said *p, const char *key, struct view value);
 /* The number a word stands for (decimal or 0x); fails the test if it is none. */
 int64_t word_number(const struct field *f);
 /* "publish" to PKT_PUBLISH; 0: no packet has this name. */
@@ -68,6 +74,7 @@ struct client {
     uint16_t last_pid;      /* of the last packet that came and had one */
     uint32_t max_packet;    /* what its CONNECT asked for */
     uint32_t alias_max;
+    char *alias[ALIASES];   /* topics that the broker gave aliases to */
     uint8_t *in;            /* received, not yet used: in_len bytes from in_at */
     size_t in_at, in_len, in_cap;
     uint8_t *out;           /* held back by >> */

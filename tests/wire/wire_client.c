@@ -58,6 +58,10 @@ static void connect_to(struct client *c)
     c->greeted = false;
     c->max_packet = UINT32_MAX;
     c->alias_max = 0;
+    for (unsigned i = 0; i < ALIASES; i++) {
+        free(c->alias[i]);
+        c->alias[i] = NULL;
+    }
 }
 
 /* A peer that has gone is for the expectations to find out. */
@@ -139,7 +143,7 @@ void client_note(struct client *c, const struct said *sent)
     if (sent->type != PKT_CONNECT)
         return;
     f = packet_field(sent, "max_packet");
-    c->max_packet = f != NULL ? (uint32_t)word_number(f) : UINT32_MAX;
+    c->max_packet = f != NULL && word_number(f) > 0 ? (uint32_t)word_number(f) : UINT32_MAX;
     f = packet_field(sent, "alias_max");
     c->alias_max = f != NULL ? (uint32_t)word_number(f) : 0;
 }
@@ -172,6 +176,30 @@ static bool fill(struct client *c, const char *what)
     if (n > 0)
         c->in_len += (size_t)n;
     return n > 0;
+}
+
+/* An alias instead of the topic becomes the topic, and bare=1. */
+static void resolve_alias(struct client *c, struct said *p)
+{
+    const struct field *alias = packet_field(p, "alias"), *topic = packet_field(p, "topic");
+    char **known;
+
+    if (p->type != PKT_PUBLISH)
+        return;
+    packet_add_number(p, "bare", topic->value.len == 0);
+    if (alias == NULL)
+        return;
+    if (alias->num >= ALIASES)
+        give_up("%s: more than %d aliases", c->name, ALIASES);
+    known = &c->alias[alias->num];
+    if (topic->value.len > 0) {
+        free(*known);
+        *known = strndup((const char *)topic->value.p, topic->value.len);
+        return;
+    }
+    if (*known == NULL)
+        give_up("%s got alias %d, which stands for nothing [MQTT5-3.3.2-7]", c->name, (int)alias->num);
+    packet_set(p, "topic", (struct view){ (const uint8_t *)*known, strlen(*known) });
 }
 
 static void require(const struct client *c, bool good, const char *rule, const struct said *p)
@@ -227,6 +255,7 @@ bool client_receive(struct client *c, struct said *out, struct view *raw)
         give_up("%s got a bad %s packet: %s; first bytes %02x %02x %02x %02x", c->name, packet_name(out->type),
              reason_text(why), raw->p[0], raw->p[1], f.need > 2 ? raw->p[2] : 0, f.need > 3 ? raw->p[3] : 0);
     check(c, out, f.need);
+    resolve_alias(c, out);
     if (packet_field(out, "pid") != NULL)
         c->last_pid = (uint16_t)packet_field(out, "pid")->num;
     return true;

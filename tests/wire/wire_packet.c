@@ -105,9 +105,16 @@ void packet_add(struct said *p, const char *key, struct view value)
     add(p, key)->value = value;
 }
 
-static void add_number(struct said *p, const char *key, int64_t n)
+void packet_add_number(struct said *p, const char *key, int64_t n)
 {
     add(p, key)->num = n;
+}
+
+void packet_set(struct said *p, const char *key, struct view value)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (strcmp(p->field[i].key, key) == 0)
+            p->field[i].value = value;
 }
 
 /* false: it is no number. */
@@ -344,7 +351,7 @@ static struct view encode_ping(enum packet type)
 static const char *const known[16] = {
     [PKT_CONNECT] = " id ver clean keepalive bridge will_topic will will_qos will_retain username password ",
     [PKT_CONNACK] = " sp reason ",
-    [PKT_PUBLISH] = " topic payload qos retain dup pid ",
+    [PKT_PUBLISH] = " topic payload qos retain dup pid bare ",
     [PKT_PUBACK] = " pid reason ", [PKT_PUBREC] = " pid reason ",
     [PKT_PUBREL] = " pid reason ", [PKT_PUBCOMP] = " pid reason ",
     [PKT_SUBSCRIBE] = " pid filter qos nl rap rh ",
@@ -415,7 +422,7 @@ static void add_props(struct said *p, const struct props *props)
         else if (k == TEXT)
             packet_add(p, word_of(it.id), it.value);
         else
-            add_number(p, word_of(it.id), it.num);
+            packet_add_number(p, word_of(it.id), it.num);
     }
 }
 
@@ -427,11 +434,11 @@ static enum reason decode_publish(const struct frame *f, enum version v, struct 
     if (why != R_OK)
         return why;
     packet_add(out, "topic", p.topic);
-    add_number(out, "qos", p.qos);
-    add_number(out, "retain", p.retain);
-    add_number(out, "dup", p.dup);
+    packet_add_number(out, "qos", p.qos);
+    packet_add_number(out, "retain", p.retain);
+    packet_add_number(out, "dup", p.dup);
     if (p.qos > 0)
-        add_number(out, "pid", p.packet_id);
+        packet_add_number(out, "pid", p.packet_id);
     packet_add(out, "payload", p.payload);
     add_props(out, &p.props);
     return R_OK;
@@ -444,8 +451,8 @@ static enum reason decode_connack(const struct frame *f, enum version v, struct 
 
     if (why != R_OK)
         return why;
-    add_number(out, "sp", a.session_present);
-    add_number(out, "reason", f->body.p[1]); /* as sent: 0..5 in 3.x */
+    packet_add_number(out, "sp", a.session_present);
+    packet_add_number(out, "reason", f->body.p[1]); /* as sent: 0..5 in 3.x */
     add_props(out, &a.props);
     return R_OK;
 }
@@ -457,9 +464,9 @@ static enum reason decode_suback(const struct frame *f, enum version v, struct s
 
     if (why != R_OK)
         return why;
-    add_number(out, "pid", a.packet_id);
+    packet_add_number(out, "pid", a.packet_id);
     for (size_t i = 0; i < a.codes.len; i++)
-        add_number(out, "code", a.codes.p[i]);
+        packet_add_number(out, "code", a.codes.p[i]);
     add_props(out, &a.props);
     return R_OK;
 }
@@ -471,8 +478,8 @@ static enum reason decode_ack(const struct frame *f, enum version v, struct said
 
     if (why != R_OK)
         return why;
-    add_number(out, "pid", a.packet_id);
-    add_number(out, "reason", a.reason);
+    packet_add_number(out, "pid", a.packet_id);
+    packet_add_number(out, "reason", a.reason);
     add_props(out, &a.props);
     return R_OK;
 }
@@ -486,7 +493,7 @@ static enum reason decode_end(const struct frame *f, enum version v, struct said
 
     if (why != R_OK)
         return why;
-    add_number(out, "reason", auth ? a.reason : d.reason);
+    packet_add_number(out, "reason", auth ? a.reason : d.reason);
     add_props(out, auth ? &a.props : &d.props);
     return R_OK;
 }
@@ -571,7 +578,7 @@ static bool key_matches(const struct said *want, const struct said *got, const c
 /* Fields that are compared even if the line does not name them: with this value. */
 static bool defaults_match(const struct said *want, const struct said *got)
 {
-    static const char *const zero[] = { "dup", "retain", "qos", "sp", "reason" };
+    static const char *const zero[] = { "dup", "retain", "qos", "sp", "reason", "bare" };
 
     for (unsigned i = 0; i < sizeof zero / sizeof zero[0]; i++) {
         const struct field *f = packet_field(got, zero[i]);

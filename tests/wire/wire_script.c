@@ -70,14 +70,15 @@ static void set_variable(const char *name, const char *value)
     snprintf(v, sizeof run.variable[0].value, "%s", value);
 }
 
-/* {name} becomes its value, {x*N} becomes that many x. */
-static void expand(const char *line, char *out, size_t cap)
+/* {name} becomes its value, {x*N} becomes that many x, {p{i}} becomes {p1}: true if anything was replaced. */
+static bool expand(const char *line, char *out, size_t cap)
 {
+    bool found = false;
     size_t n = 0;
     int many;
 
     while (*line != '\0') {
-        size_t len = *line == '{' ? strcspn(line + 1, "} ") : 0;
+        size_t len = *line == '{' ? strcspn(line + 1, "{} ") : 0;
 
         if (len > 0 && line[1 + len] == '}') {
             const char *value = variable(line + 1, len);
@@ -88,6 +89,7 @@ static void expand(const char *line, char *out, size_t cap)
                 give_up("nothing is called {%.*s}", (int)len, line + 1);
             n += (size_t)snprintf(out + n, cap - n, "%s", value);
             line += len + 2;
+            found = true;
         } else {
             out[n++] = *line++;
         }
@@ -95,6 +97,7 @@ static void expand(const char *line, char *out, size_t cap)
             give_up("the line is too long");
     }
     out[n] = '\0';
+    return found;
 }
 
 /* ---- words ---- */
@@ -408,11 +411,18 @@ static void expect_statement(struct client *c)
 
 static void load_line(unsigned n)
 {
-    static char expanded[LINE];
+    static char expanded[2][LINE];
+    const char *line = run.script->line[n];
+    unsigned i = 0;
 
     run.line = n;
-    expand(run.script->line[n], expanded, sizeof expanded);
-    split(expanded);
+    if (line[strspn(line, " \t")] == '#')
+        line = "";
+    while (expand(line, expanded[i], LINE)) {
+        line = expanded[i];
+        i ^= 1;
+    }
+    split(expanded[i]);
 }
 
 /* One packet for each line, in whatever order they come. Returns the line behind the group. */
