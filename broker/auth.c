@@ -1,11 +1,148 @@
 /* Who may come in, and what for.
+ *
+ * The files are loaded as a set, all or nothing, and shared by the listeners that name the same ones.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/auth.h"
 
+#include "broker/acl.h"
 #include "broker/handle.h"
 #include "broker/listen.h"
+#include "broker/login.h"
+#include "broker/pace.h"
+#include "broker/passwd_cache.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+/* Verified credentials that are remembered, 32 bytes each. */
+#define CACHE_ENTRIES 4096
+
+struct policy {
+    const char *password_file, *acl_file;       /* borrowed from the configuration */
+    struct passwd *users;                       /* NULL: no file */
+    struct acl *acl;                            /* NULL: no file, everything is allowed */
+};
+
+struct auth {
+    struct passwd_cache *cache;
+    struct pace *pace;
+    uint8_t fake_key[SHA256_LEN];
+    struct policy *v;                           /* one a listener; those with the same file share what was loaded */
+    unsigned n;
+};
+
+/* What a session's client may do. */
+struct access_rights {
+    const struct acl *acl;
+    struct acl_who who;
+    unsigned listener;
+};
+
+/* ---- files ---- */
+
+static void say_error(void *arg, const char *line)
+{
+    *(bool *)arg = true;
+    log_error("%s", line);
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+static bool load(struct policy *v, unsigned i)
+{
+    bool failed = false;
+
+    for (unsigned k = 0; k < i; k++) {
+        if (v[i].users == NULL && same(v[i].password_file, v[k].password_file))
+            v[i].users = v[k].users;
+        if (v[i].acl == NULL && same(v[i].acl_file, v[k].acl_file))
+            v[i].acl = v[k].acl;
+    }
+    if (v[i].password_file != NULL && v[i].users == NULL)
+        v[i].users = passwd_load(v[i].password_file, say_error, &failed);
+    if (v[i].acl_file != NULL && v[i].acl == NULL)
+        v[i].acl = acl_load(v[i].acl_file, say_error, &failed);
+    return !failed;
+}
+
+static void free_policies(struct policy *v, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned k = i + 1; k < n; k++) {
+            if (v[k].users == v[i].users)
+                v[k].users = NULL;
+            if (v[k].acl == v[i].acl)
+                v[k].acl = NULL;
+        }
+        passwd_free(&v[i].users);
+        acl_free(&v[i].acl);
+    }
+    mem_free(MEM_OTHER, v);
+}
+
+static struct policy *load_policies(const struct config *cfg)
+{
+    struct policy *v = mem_zero(MEM_OTHER, cfg->listener_count * sizeof *v);
+    bool ok = v != NULL;
+
+    for (unsigned i = 0; v != NULL && i < cfg->listener_count; i++) {
+        v[i].password_file = cfg->listeners[i].auth.password_file;
+        v[i].acl_file = cfg->listeners[i].auth.acl_file;
+        ok &= load(v, i);
+    }
+    if (ok)
+        return v;
+    if (v != NULL)
+        free_policies(v, cfg->listener_count);
+    return NULL;
+}
+
+struct auth *auth_new(const struct config *cfg)
+{
+    struct auth *a = mem_zero(MEM_OTHER, sizeof *a);
+
+    if (a == NULL)
+        return NULL;
+    a->cache = passwd_cache_new(CACHE_ENTRIES);
+    a->pace = pace_new();
+    a->v = load_policies(cfg);
+    a->n = cfg->listener_count;
+    if (a->cache == NULL || a->pace == NULL || a->v == NULL ||
+        getrandom(a->fake_key, sizeof a->fake_key, 0) != (ssize_t)sizeof a->fake_key)
+        auth_free(&a);
+    return a;
+}
+
+void auth_free(struct auth **ap)
+{
+    struct auth *a = *ap;
+
+    *ap = NULL;
+    if (a == NULL)
+        return;
+    if (a->v != NULL)
+        free_policies(a->v, a->n);
+    passwd_cache_free(&a->cache);
+    pace_free(&a->pace);
+    mem_free(MEM_OTHER, a);
+}
+
+struct pace *auth_pace(struct broker *b)
+{
+    return b->auth->pace;
+}
+
+static unsigned listener_index(const struct broker *b, const struct listener *l)
+{
+    return (unsigned)(l - b->listeners);
+}
+
+/* ---- CONNECT ---- */
 
 static bool prefix_allowed(char *const *prefixes, struct view id)
 {
@@ -17,16 +154,232 @@ static bool prefix_allowed(char *const *prefixes, struct view id)
     return false;
 }
 
+static enum reason scram_begin(struct broker *b, struct conn *c, const struct connect *p, const struct policy *l)
+{
+    struct view method = props_bytes(&p->props, PROP_AUTH_METHOD);
+    struct scram *s;
+
+    if (l->users == NULL || method.len != strlen(SCRAM_METHOD) || memcmp(method.p, SCRAM_METHOD, method.len) != 0)
+        return R_BAD_AUTH_METHOD;
+    s = scram_new(b->auth->fake_key);
+    return s != NULL && login_by_scram(b, c, s) ? R_CONTINUE_AUTHENTICATION : R_SERVER_UNAVAILABLE;
+}
+
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id)
 {
     const struct config_auth *a = &c->listener->cfg->auth;
+    const struct policy *l = &b->auth->v[listener_index(b, c->listener)];
+    struct passwd_try *t;
 
-    (void)b;
     if (!prefix_allowed(a->clientid_prefixes, id))
         return R_CLIENTID_NOT_VALID;
     if (props_has(&p->props, PROP_AUTH_METHOD))
-        return R_BAD_AUTH_METHOD;
-    return a->allow_anonymous ? R_OK : R_NOT_AUTHORIZED;
+        return scram_begin(b, c, p, l);
+    if (!p->has_username)
+        return a->allow_anonymous ? R_OK : R_NOT_AUTHORIZED;
+    if (l->users == NULL)
+        return a->allow_anonymous ? R_OK : R_BAD_CREDENTIALS;
+    t = passwd_try_new(l->users, b->auth->cache, p->username,
+                       p->has_password ? p->password : (struct view){ NULL, 0 });
+    if (t != NULL && passwd_try_known(t) && passwd_try_step(t, 1) == PASSWD_RIGHT) {
+        passwd_try_free(&t);
+        return R_OK;
+    }
+    return login_by_password(b, c, t) ? R_CONTINUE_AUTHENTICATION : R_SERVER_UNAVAILABLE;
+}
+
+/* ---- enhanced authentication ---- */
+
+static void send_auth(struct broker *b, struct conn *c, enum reason reason, struct view data)
+{
+    static const uint8_t method[] = SCRAM_METHOD;
+    const struct view name = { method, sizeof method - 1 };
+    uint8_t raw[1024];
+    struct writer w = wr_make(raw, sizeof raw);
+    uint8_t *p;
+    size_t n;
+
+    props_write_bytes(&w, PROP_AUTH_METHOD, name);
+    if (data.len > 0)
+        props_write_bytes(&w, PROP_AUTH_DATA, data);
+    n = auth_size(reason, (struct view){ raw, (size_t)(w.p - raw) });
+    p = conn_room(b, c, n);
+    if (p == NULL)
+        return;
+    METRIC(b, MESSAGES_SENT)++;
+    auth_encode(reason, (struct view){ raw, (size_t)(w.p - raw) }, &(struct writer){ p, p + n, false });
+}
+
+/* One message of the client. R_CONTINUE_AUTHENTICATION: it has been answered. R_OK: *final is the server's last word. */
+static enum reason scram_message(struct broker *b, struct conn *c, struct view data, struct view *final)
+{
+    struct scram *s = c->login->scram;
+
+    if (!pace_may_try(b->auth->pace, c->peer, b->now_ms))
+        return R_BAD_CREDENTIALS;
+    switch (scram_step(s, b->auth->v[listener_index(b, c->listener)].users, data, final)) {
+    case SCRAM_CONTINUE:
+        send_auth(b, c, R_CONTINUE_AUTHENTICATION, *final);
+        return R_CONTINUE_AUTHENTICATION;
+    case SCRAM_DONE:
+        return R_OK;
+    case SCRAM_FAILED:
+        break;
+    }
+    if (scram_guessed(s))
+        pace_failed(b->auth->pace, c->peer, b->now_ms);
+    if (log_allow(&b->limit_deny, 10, b->now_ms))
+        log_warning("login refused peer=%s user=%s method=" SCRAM_METHOD " reason=%s", c->peer,
+                    log_q(scram_user(s).p, scram_user(s).len), log_qs(scram_why(s)));
+    return R_BAD_CREDENTIALS;
+}
+
+enum reason auth_first(struct broker *b, struct conn *c, struct view data)
+{
+    struct view out = { NULL, 0 };
+    enum reason r = scram_message(b, c, data, &out);
+
+    return r == R_OK ? R_PROTOCOL_ERROR : r;        /* SCRAM takes two messages */
+}
+
+/* The name that was proven is the client's user name, whatever CONNECT says. */
+struct view auth_proven_user(const struct conn *c)
+{
+    return c->login != NULL && c->login->scram != NULL ? scram_user(c->login->scram) : (struct view){ NULL, 0 };
+}
+
+static bool method_is_ours(const struct auth_message *p)
+{
+    struct view method = props_bytes(&p->props, PROP_AUTH_METHOD);
+
+    return method.len == strlen(SCRAM_METHOD) && memcmp(method.p, SCRAM_METHOD, method.len) == 0;
+}
+
+static enum reason reauthenticate(struct broker *b, struct conn *c, const struct auth_message *p)
+{
+    struct scram *s;
+
+    if (!c->by_scram || c->login != NULL)
+        return R_PROTOCOL_ERROR;
+    s = scram_new(b->auth->fake_key);
+    if (s == NULL || !login_by_scram(b, c, s))
+        return R_UNSPECIFIED;
+    return auth_first(b, c, props_bytes(&p->props, PROP_AUTH_DATA)) == R_CONTINUE_AUTHENTICATION ? R_OK
+                                                                                                 : R_NOT_AUTHORIZED;
+}
+
+/* The second message: CONNACK, or AUTH if the client was in already. */
+static enum reason last_message(struct broker *b, struct conn *c, const struct auth_message *p)
+{
+    struct view final = { NULL, 0 };
+    enum reason r = scram_message(b, c, props_bytes(&p->props, PROP_AUTH_DATA), &final);
+    struct view was, now;
+
+    if (r == R_CONTINUE_AUTHENTICATION)
+        return R_OK;
+    if (c->state == CONN_AUTHENTICATING) {
+        const struct frame f = { .head = c->login->connect_head, .body = { c->login->connect, c->login->connect_len } };
+
+        handle_connect_verdict(b, c, &f, r, final);
+    } else if (r == R_OK) {
+        /* The same user as before, or it would have the other's session. */
+        was = ident_user(c->session->ident);
+        now = scram_user(c->login->scram);
+        if (was.len != now.len || memcmp(was.p, now.p, now.len) != 0)
+            r = R_NOT_AUTHORIZED;
+        else
+            send_auth(b, c, R_OK, final);
+    } else {
+        r = R_NOT_AUTHORIZED;
+    }
+    login_free(c);
+    return c->state == CONN_UP ? r : R_OK;
+}
+
+enum reason handle_auth(struct broker *b, struct conn *c, const struct frame *f)
+{
+    struct auth_message p;
+    enum reason r = c->version == MQTT_50 ? auth_decode(f->head, f->body, &p) : R_PROTOCOL_ERROR;
+
+    if (r != R_OK)
+        return r;
+    if (!method_is_ours(&p))
+        return c->by_scram || c->login != NULL ? R_PROTOCOL_ERROR : R_BAD_AUTH_METHOD;   /* [MQTT5-4.12.0-5] */
+    if (p.reason == R_REAUTHENTICATE)
+        return c->state == CONN_UP ? reauthenticate(b, c, &p) : R_PROTOCOL_ERROR;
+    if (p.reason != R_CONTINUE_AUTHENTICATION || c->login == NULL || c->login->scram == NULL)
+        return R_PROTOCOL_ERROR;
+    return last_message(b, c, &p);
+}
+
+/* ---- rights ---- */
+
+bool auth_attach(struct broker *b, struct session *s, const struct conn *c)
+{
+    unsigned i = listener_index(b, c->listener);
+    const struct acl *acl = b->auth->v[i].acl;
+
+    auth_forget(s);
+    if (acl == NULL)
+        return true;
+    s->rights = mem_alloc(MEM_SESSION, sizeof *s->rights);
+    if (s->rights == NULL)
+        return false;
+    s->rights->acl = acl;
+    s->rights->listener = i;
+    s->rights->who = acl_who(acl, ident_id(s->ident), ident_user(s->ident));
+    return true;
+}
+
+void auth_forget(struct session *s)
+{
+    mem_free(MEM_SESSION, s->rights);
+    s->rights = NULL;
+}
+
+/* Sessions that are away keep the listener they came by. */
+static void refresh_rights(struct broker *b, struct session *s)
+{
+    unsigned i = s->rights != NULL ? s->rights->listener : s->conn != NULL ? listener_index(b, s->conn->listener) : 0;
+    const struct acl *acl = b->auth->v[i].acl;
+
+    if (s->rights == NULL && s->conn == NULL)
+        return;
+    if (acl == NULL) {
+        auth_forget(s);
+        return;
+    }
+    if (s->rights == NULL && !auth_attach(b, s, s->conn)) {
+        conn_close(b, s->conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    s->rights->acl = acl;
+    s->rights->who = acl_who(acl, ident_id(s->ident), ident_user(s->ident));
+}
+
+bool auth_reload(struct broker *b, const struct config *cfg)
+{
+    struct policy *v = mem_zero(MEM_OTHER, b->auth->n * sizeof *v), *old = b->auth->v;
+    bool ok = v != NULL;
+
+    /* In the order of our listeners, which may stand in another order in the file. */
+    for (unsigned i = 0; v != NULL && i < b->auth->n; i++)
+        for (unsigned k = 0; k < cfg->listener_count; k++)
+            if (strcmp(cfg->listeners[k].name, b->listeners[i].cfg->name) == 0) {
+                v[i].password_file = cfg->listeners[k].auth.password_file;
+                v[i].acl_file = cfg->listeners[k].auth.acl_file;
+                ok &= load(v, i);
+            }
+    if (!ok) {
+        if (v != NULL)
+            free_policies(v, b->auth->n);
+        return false;
+    }
+    b->auth->v = v;
+    for (struct session *s = session_each(&b->sessions, NULL); s != NULL; s = session_each(&b->sessions, s))
+        refresh_rights(b, s);
+    free_policies(old, b->auth->n);
+    return true;
 }
 
 /* $SYS is ours alone. */
@@ -35,28 +388,52 @@ static bool is_sys(struct view topic)
     return topic.len >= 4 && memcmp(topic.p, "$SYS", 4) == 0 && (topic.len == 4 || topic.p[4] == '/');
 }
 
-bool auth_allowed(struct broker *b, const struct ident *who, enum access what, struct view topic)
+static void log_denied(struct broker *b, const struct session *s, enum access what, struct view topic,
+                       const struct acl_rule *rule)
 {
-    if (what != ACCESS_WRITE || !is_sys(topic))
+    struct view user = ident_user(s->ident);
+    char text[128];
+
+    if (!log_allow(&b->limit_deny, 10, b->now_ms))
+        return;
+    if (what == ACCESS_WRITE && is_sys(topic))
+        snprintf(text, sizeof text, "$SYS is the broker's");
+    else if (rule != NULL)
+        snprintf(text, sizeof text, "%.90s:%u", acl_name(s->rights->acl), rule->line);
+    else
+        snprintf(text, sizeof text, "no line of %.90s allows it", acl_name(s->rights->acl));
+    log_warning("%s denied id=%s user=%s %s=%s rule=%s", what == ACCESS_WRITE ? "publish" : "subscription",
+                log_q(s->ident->data, s->ident->id_len), user.p != NULL ? log_q(user.p, user.len) : "-",
+                what == ACCESS_WRITE ? "topic" : "filter", log_q(topic.p, topic.len), log_qs(text));
+}
+
+bool auth_allowed(struct broker *b, const struct session *s, enum access what, struct view topic)
+{
+    const struct acl_rule *rule = NULL;
+    bool may = what != ACCESS_WRITE || !is_sys(topic);
+
+    if (may && s->rights != NULL)
+        may = what == ACCESS_SUBSCRIBE ? acl_may_subscribe(s->rights->acl, &s->rights->who, topic, &rule)
+                                       : acl_may(s->rights->acl, &s->rights->who, ACL_WRITE, topic, &rule);
+    if (!may)
+        log_denied(b, s, what, topic, rule);
+    return may;
+}
+
+bool auth_may_read(const struct session *s, struct view topic)
+{
+    const struct acl_rule *rule;
+
+    return s->rights == NULL || is_sys(topic) || acl_may(s->rights->acl, &s->rights->who, ACL_READ, topic, &rule);
+}
+
+bool auth_source_allowed(const struct broker *b, const struct session *s, const struct msg *m)
+{
+    const struct acl_rule *rule;
+    struct acl_who who;
+
+    if (!b->cfg->check_retain_source || s->rights == NULL || m->from == NULL)
         return true;
-    if (log_allow(&b->limit_deny, 10, b->now_ms))
-        log_warning("publish denied id=%s topic=%s reason=\"$SYS is the broker's\"", log_q(who->data, who->id_len),
-                    log_q(topic.p, topic.len));
-    return false;
-}
-
-bool auth_may_read(struct broker *b, const struct session *s, struct view topic)
-{
-    (void)b;
-    (void)s;
-    (void)topic;
-    return true;
-}
-
-enum reason handle_auth(struct broker *b, struct conn *c, const struct frame *f)
-{
-    (void)b;
-    (void)c;
-    (void)f;
-    return R_PROTOCOL_ERROR;
+    who = acl_who(s->rights->acl, ident_id(m->from), ident_user(m->from));
+    return acl_may(s->rights->acl, &who, ACL_WRITE, msg_topic(m), &rule);
 }

@@ -5,18 +5,37 @@
 
 #include "broker/broker.h"
 
-enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_SUBSCRIBE = 4 };
+struct auth;
+struct pace;
 
-/* Loads what the configuration names. NULL: *why (file, line). */
-struct auth *auth_new(const struct config *cfg, char **why);
+/* Loads what the configuration names; errors are logged, all of them. NULL: there was one. */
+struct auth *auth_new(const struct config *cfg);
 void auth_free(struct auth **a);
+/* Loads it again for a new configuration with the same listeners and applies it to the sessions there are. false: there
+ * was an error (logged), nothing has changed. */
+bool auth_reload(struct broker *b, const struct config *cfg);
+/* The pacing of failed logins. */
+struct pace *auth_pace(struct broker *b);
 
-/* May this CONNECT come in under this client id? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ... The
- * user name in p->username may come from a certificate. */
+/* May this CONNECT come in under this client id? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ...
+ * R_CONTINUE_AUTHENTICATION: that takes longer, c->login has begun and needs the packet. */
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id);
+
+/* The first message of an enhanced authentication, in CONNECT. R_CONTINUE_AUTHENTICATION: it was answered. */
+enum reason auth_first(struct broker *b, struct conn *c, struct view data);
+/* The name that an enhanced authentication is about; p NULL: there is none. */
+struct view auth_proven_user(const struct conn *c);
+
+/* The session's client is here: what it may do is looked up by its name. false: no memory. */
+bool auth_attach(struct broker *b, struct session *s, const struct conn *c);
+void auth_forget(struct session *s);
+
+enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_SUBSCRIBE = 4 };
 /* May the session's client do this with the topic (ACCESS_SUBSCRIBE: filter)? Logs a denial, rate-limited. */
-bool auth_allowed(struct broker *b, const struct ident *who, enum access what, struct view topic);
-/* The same for a delivery: quick, because it is asked for every one. */
-bool auth_may_read(struct broker *b, const struct session *s, struct view topic);
+bool auth_allowed(struct broker *b, const struct session *s, enum access what, struct view topic);
+/* The same for a delivery: quick and silent, because it is asked for every one. */
+bool auth_may_read(const struct session *s, struct view topic);
+/* May whoever published this retained message still do so? As seen by the rules that hold for s. */
+bool auth_source_allowed(const struct broker *b, const struct session *s, const struct msg *m);
 
 #endif

@@ -6,6 +6,7 @@
 #include "broker/clock.h"
 #include "broker/daemon.h"
 #include "broker/listen.h"
+#include "broker/login.h"
 #include "broker/route.h"
 
 #include <errno.h>
@@ -61,6 +62,7 @@ static void read_clocks(void *arg)
 
 static bool init(struct broker *b)
 {
+    list_init(&b->logins);
     list_init(&b->dirty);
     list_init(&b->holding);
     list_init(&b->closing);
@@ -148,6 +150,11 @@ struct broker *broker_new(struct config *cfg, char **why)
     b->loop.epfd = -1;
     if (!init(b) || !listen_open(b, why))
         goto fail;
+    b->auth = auth_new(cfg);
+    if (b->auth == NULL) {
+        *why = strdup("a password or ACL file has errors, see above");
+        goto fail;
+    }
     if (cfg->persistence)
         make_store_dir(cfg);
     if (daemon_drop(cfg->user, why) < 0)
@@ -183,6 +190,7 @@ void broker_free(struct broker *b)
     matches_fini(&b->matches);
     sys_fini(b);
     listen_close(b);
+    auth_free(&b->auth);
     if (b->signals.fd >= 0) {
         int fd = b->signals.fd;
 
@@ -227,21 +235,25 @@ static void keep_fixed(const struct config_listener *was, struct config_listener
 }
 
 /* Every listener must be in the new file, or it could not be said what its clients may do. */
-static bool adopt(struct broker *b, struct config *now)
+static bool may_adopt(const struct broker *b, struct config *now)
 {
     for (unsigned i = 0; i < b->listener_count; i++)
         if (listener_named(now, b->listeners[i].cfg->name) == NULL) {
-            log_error("not reloaded: [listener %s] is gone from the file; taking a listener away needs a restart",
+            log_error("[listener %s] is gone from the file; taking a listener away needs a restart",
                       b->listeners[i].cfg->name);
             return false;
         }
+    return true;
+}
+
+static void adopt(struct broker *b, struct config *now)
+{
     for (unsigned i = 0; i < b->listener_count; i++) {
         struct config_listener *l = listener_named(now, b->listeners[i].cfg->name);
 
         keep_fixed(b->listeners[i].cfg, l);
         b->listeners[i].cfg = l;
     }
-    return true;
 }
 
 static void reload(struct broker *b)
@@ -252,9 +264,11 @@ static void reload(struct broker *b)
     daemon_notify("RELOADING=1");
     if (now == NULL) {
         log_error("not reloaded: the configuration has errors, the old one stays in use");
-    } else if (!adopt(b, now)) {
+    } else if (!may_adopt(b, now) || !auth_reload(b, now)) {
+        log_error("not reloaded: the old configuration stays in use");
         config_free(now);
     } else {
+        adopt(b, now);
         config_diff_fixed(b->cfg, now, say_fixed, NULL);
         config_free(b->cfg);
         b->cfg = now;
@@ -299,7 +313,8 @@ static void flush(struct broker *b)
 
 static int wait_ms(const struct broker *b)
 {
-    if (!list_empty(&b->pump) || !list_empty(&b->again) || !list_empty(&b->dirty) || b->reload)
+    if (!list_empty(&b->pump) || !list_empty(&b->again) || !list_empty(&b->dirty) ||
+        !list_empty(&b->logins) || b->reload)
         return 0;
     return wheel_wait_ms(&b->wheel, b->now_ms);
 }
@@ -313,6 +328,7 @@ static void turn(struct broker *b)
         b->reload = false;
         reload(b);
     }
+    login_turn(b);
     sys_turn(b);
     pump(b);
     journal_turn(b);

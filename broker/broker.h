@@ -35,6 +35,7 @@ struct broker {
     uint64_t started_ms;
     struct listener *listeners;     /* array */
     unsigned listener_count;
+    struct link logins;             /* struct login.queue */
     struct link dirty, holding, closing, pump, again; /* connections (again: more to read without an event) */
     struct sessions sessions;
     struct subs subs;

@@ -72,6 +72,8 @@ struct choice {
       "whether retained messages are kept")                                                                       \
     X(broker, retain_expiry_interval, S, GLOBAL(retain_expiry_s), "0", 0, UINT32_MAX, 0, NULL,                    \
       "life of retained messages that set none themselves; 0: for ever")                                          \
+    X(broker, check_retain_source, BOOL, GLOBAL(check_retain_source), "true", 0, 0, 0, NULL,                      \
+      "deliver a retained message only while its publisher may still write its topic")                            \
     X(broker, upgrade_outgoing_qos, BOOL, GLOBAL(upgrade_outgoing_qos), "false", 0, 0, 0, NULL,                   \
       "deliver at the subscription's QoS, even where the message was published at a lower one")               \
     X(broker, queue_qos0_messages, BOOL, GLOBAL(queue_qos0_messages), "false", 0, 0, 0, NULL,                     \
@@ -135,6 +137,10 @@ struct choice {
                                                                                                                   \
     X(auth, allow_anonymous, BOOL, GLOBAL(auth.allow_anonymous), "false", 0, 0, EXAMPLE, NULL,                    \
       "clients without a user name; true while no listener is configured, false once one is")                     \
+    X(auth, password_file, PATH, GLOBAL(auth.password_file), SYSCONFDIR "/caddis/passwd", 0, 0, EXAMPLE, NULL,    \
+      "accounts, lines USER:HASH as `caddis passwd` and mosquitto_passwd write them")                             \
+    X(auth, acl_file, PATH, GLOBAL(auth.acl_file), SYSCONFDIR "/caddis/acl", 0, 0, EXAMPLE, NULL,                 \
+      "who may publish and read what, in mosquitto's format; without it everybody may everything")                \
     X(auth, clientid_prefixes, LIST, GLOBAL(auth.clientid_prefixes), "sensor- gateway-", 0, 0, EXAMPLE, NULL,     \
       "only client ids that start so")                                                                            \
     X(auth, allow_zero_length_clientid, BOOL, GLOBAL(auth.allow_zero_length_clientid), "true", 0, 0, 0, NULL,     \
@@ -165,7 +171,11 @@ struct choice {
     X(listener, use_username_as_clientid, BOOL, LISTENER(use_username_as_clientid), "false", 0, 0, 0, NULL,       \
       "the user name replaces the client id: one session per user")                                               \
     X(listener, allow_anonymous, BOOL, LISTENER(auth.allow_anonymous), "false", 0, 0, EXAMPLE | INHERITED, NULL,  \
-      "overrides [auth] for this listener, as do the next two")                                                   \
+      "overrides [auth] for this listener, as do the next four")                                                  \
+    X(listener, password_file, PATH, LISTENER(auth.password_file), SYSCONFDIR "/caddis/passwd", 0, 0,             \
+      EXAMPLE | INHERITED, NULL, "accounts")                                                                      \
+    X(listener, acl_file, PATH, LISTENER(auth.acl_file), SYSCONFDIR "/caddis/acl", 0, 0, EXAMPLE | INHERITED,     \
+      NULL, "who may publish and read what")                                                                      \
     X(listener, clientid_prefixes, LIST, LISTENER(auth.clientid_prefixes), "sensor- gateway-", 0, 0,              \
       EXAMPLE | INHERITED, NULL, "only client ids that start so")                                                 \
     X(listener, auto_id_prefix, STRING, LISTENER(auth.auto_id_prefix), "auto-", 0, 0, INHERITED, NULL,            \

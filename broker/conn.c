@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "broker/handle.h"
 #include "broker/listen.h"
+#include "broker/login.h"
 #include "broker/will.h"
 
 #include <assert.h>
@@ -47,7 +48,7 @@ static void cut(struct broker *b, struct conn *c, struct view *in)
 {
     struct frame f;
 
-    while (!conn_closing(c)) {
+    while (!conn_closing(c) && !login_computing(c)) {
         switch (frame_next(in, b->cfg->max_packet_bytes, &f)) {
         case FRAME_OK:
             handle_packet(b, c, &f);
@@ -134,13 +135,16 @@ static void complete_rest(struct broker *b, struct conn *c, struct view *in)
     }
 }
 
-static void received(struct broker *b, struct conn *c, struct view in)
+void conn_received(struct broker *b, struct conn *c, struct view in)
 {
     if (c->rest != NULL)
         complete_rest(b, c, &in);
     if (c->rest == NULL && !conn_closing(c)) {
         cut(b, c, &in);
-        keep(b, c, in);
+        if (!login_computing(c))
+            keep(b, c, in);
+        else if (!login_keep_later(c, in))
+            conn_close(b, c, CLOSE_NO_MEMORY);
     }
 }
 
@@ -174,10 +178,10 @@ static void conn_read(struct broker *b, struct conn *c)
     c->head_len = 0;
     if (direct > 0 && (size_t)got <= direct) {
         c->rest_len += (uint32_t)got;
-        received(b, c, (struct view){ b->read_buffer, 0 });
+        conn_received(b, c, (struct view){ b->read_buffer, 0 });
     } else {
         c->rest_len += (uint32_t)direct;
-        received(b, c, (struct view){ b->read_buffer, head + (size_t)got - direct });
+        conn_received(b, c, (struct view){ b->read_buffer, head + (size_t)got - direct });
     }
     if (c->transport->pending != NULL && !conn_closing(c) && c->transport->pending(c) && !link_used(&c->again))
         list_push(&b->again, &c->again);
@@ -379,6 +383,7 @@ static void conn_free(struct broker *b, struct conn *c)
     timer_disarm(&c->timer);
     conn_drop_output(c);
     walk_finish(b, c);
+    login_free(c);
     alias_in_free(&c->aliases_in);
     alias_out_free(&c->aliases_out);
     rest_free(c);

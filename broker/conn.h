@@ -23,7 +23,7 @@ struct session;
 struct msg;
 struct alias_in;
 struct alias_out;
-struct scram;
+struct login;
 struct tls;
 
 /* One staged packet that may not leave yet: 24 bytes. */
@@ -73,6 +73,7 @@ struct conn {
     bool clean_end;             /* the client sent DISCONNECT: no will */
     bool paused;                /* not read from: the store is failing */
     bool problem_info;          /* 5.0 Request Problem Information */
+    bool by_scram;              /* came in by enhanced authentication, and may authenticate again */
     uint16_t keepalive_s;
     uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
     uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
@@ -83,7 +84,7 @@ struct conn {
     struct alias_in *aliases_in;
     struct alias_out *aliases_out;
     struct walk *walk;          /* retained messages still to be sent, one entry a filter */
-    struct scram *scram;        /* enhanced authentication under way or done */
+    struct login *login;        /* not let in yet, or authenticating again */
     char *trouble;              /* more words for the log about why it ends, malloc'ed; NULL: none */
     char peer[64];              /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
 };
@@ -102,6 +103,8 @@ static inline bool conn_closing(const struct conn *c)
 void conn_detach(struct broker *b, struct conn *c);
 /* Detaches and frees everything that is marked. */
 void conn_reap(struct broker *b);
+/* Bytes from the client, as if they had been read now. */
+void conn_received(struct broker *b, struct conn *c, struct view in);
 /* Reads from those whose transport has bytes of its own. */
 void conn_again(struct broker *b);
 /* Puts it on the flush list. */

@@ -1,6 +1,7 @@
 /* What a connection is sent: staging, holding back, releasing, writing.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
+#include "broker/login.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -227,7 +228,7 @@ static void set_want(struct broker *b, struct conn *c)
 {
     uint64_t limit = broker_write_limit(b);
     bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || c->acks.count + c->held.count > HOLD_MAX;
-    unsigned want = c->paused || full ? 0 : LOOP_READ;
+    unsigned want = c->paused || full || login_computing(c) ? 0 : LOOP_READ;
 
     if ((c->out.bytes > 0 && journal_is_durable(&b->journal, c->gate_seq)) ||
         (c->transport->unsent != NULL && c->transport->unsent(c)))

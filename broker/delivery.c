@@ -1,6 +1,7 @@
 /* Deliveries: what one session must be sent, from routing to its last acknowledgement. The states and the places where
  * a delivery can stand are described in session.h.
  * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/auth.h"
 #include "broker/broker.h"
 #include "broker/route.h"
 
@@ -494,6 +495,8 @@ static void pump_one(struct broker *b, struct session *s, struct delivery *d)
     if (msg_expired(d->msg, b->now_ms)) {               /* [MQTT5-3.3.2-5] */
         drop(b, s, "expired", msg_topic(d->msg));
         delivery_done(b, d);
+    } else if (d->stored && !auth_may_read(s, msg_topic(d->msg))) {
+        delivery_done(b, d);                            /* allowed once, when it was queued */
     } else if (d->qos == 0) {
         if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
             drop(b, s, "too-large", msg_topic(d->msg));

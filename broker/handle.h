@@ -12,6 +12,9 @@ void handle_packet(struct broker *b, struct conn *c, const struct frame *f);
 enum close_reason close_for(enum reason r);
 
 enum reason handle_connect(struct broker *b, struct conn *c, const struct frame *f);
+/* Carries on with a CONNECT whose client was looked at for longer. final: AUTH_DATA for CONNACK, or empty. */
+void handle_connect_verdict(struct broker *b, struct conn *c, const struct frame *f, enum reason verdict,
+                            struct view final);
 enum reason handle_publish(struct broker *b, struct conn *c, const struct frame *f);
 enum reason handle_ack(struct broker *b, struct conn *c, const struct frame *f);
 enum reason handle_subscribe(struct broker *b, struct conn *c, const struct frame *f);

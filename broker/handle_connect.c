@@ -4,6 +4,7 @@
 
 #include "broker/auth.h"
 #include "broker/listen.h"
+#include "broker/login.h"
 #include "broker/will.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ struct entry {
     struct view id;                 /* p's, or one that we give */
     bool assigned;
     bool session_present;
+    struct view auth_data;          /* the last word of an enhanced authentication */
     uint64_t seq;                   /* commit that CONNACK waits for */
     uint8_t id_buf[ID_MAX];
 };
@@ -74,13 +76,17 @@ static struct view connack_props(const struct broker *b, const struct conn *c, c
         props_write_num(&w, PROP_TOPIC_ALIAS_MAX, l->max_topic_alias);
     if (c->keepalive_s != e->p.keepalive_s)
         props_write_num(&w, PROP_SERVER_KEEP_ALIVE, c->keepalive_s);
+    if (c->by_scram) {                                                  /* [MQTT5-4.12.0-4] */
+        props_write_bytes(&w, PROP_AUTH_METHOD, props_bytes(&e->p.props, PROP_AUTH_METHOD));
+        props_write_bytes(&w, PROP_AUTH_DATA, e->auth_data);
+    }
     return (struct view){ buf, (size_t)(w.p - buf) };
 }
 
 /* CONNACK is the first packet: what comes behind it waits with it [MQTT-3.2.0-1]. */
 static void accept(struct broker *b, struct conn *c, const struct entry *e)
 {
-    uint8_t buf[ID_MAX + 64], *at;
+    uint8_t buf[ID_MAX + 256], *at;
     struct view props = { NULL, 0 };
     struct writer w;
     size_t n;
@@ -170,8 +176,6 @@ static enum reason admit(struct broker *b, struct conn *c, struct entry *e)
     r = choose_id(b, c, e);
     if (r == R_OK)
         r = choose_keepalive(b, c, p);
-    if (r == R_OK)
-        r = auth_connect(b, c, p, e->id);
     if (r == R_OK)
         r = check_will(b, c, p);
     if (r == R_OK && b->cfg->max_clients > 0 && b->sessions.count >= b->cfg->max_clients &&
@@ -297,32 +301,78 @@ static void say_up(struct broker *b, const struct conn *c, const struct entry *e
              e->p.clean_start, e->session_present, session_waiting(c->session));
 }
 
-enum reason handle_connect(struct broker *b, struct conn *c, const struct frame *f)
+/* It may come in. */
+static void enter(struct broker *b, struct conn *c, struct entry *e)
 {
-    struct entry e = { .seq = 0 };
-    enum reason r = connect_decode(f->head, f->body, &e.p);
+    enum reason r = attach(b, c, e);
 
-    c->version = (uint8_t)e.p.version;
     if (r != R_OK) {
-        METRIC(b, PROTOCOL_ERRORS)++;
-        return refuse(b, c, r);
+        refuse(b, c, r);
+        return;
     }
-    set_limits(c, &e.p);
-    r = admit(b, c, &e);
-    if (r == R_OK)
-        r = attach(b, c, &e);
-    if (r != R_OK)
-        return refuse(b, c, r);
     c->state = CONN_UP;
     METRIC(b, CONNECTS)++;
     timer_disarm(&c->timer);
     if (c->keepalive_s > 0)
         timer_arm(&b->wheel, &c->timer, b->now_ms + (uint64_t)c->keepalive_s * 1500);
-    if (!set_will(b, c, &e.p)) {
+    if (!auth_attach(b, c->session, c) || !set_will(b, c, &e->p)) {
         conn_close(b, c, CLOSE_NO_MEMORY);
-        return R_OK;
+        return;
     }
-    accept(b, c, &e);
-    say_up(b, c, &e);
+    accept(b, c, e);
+    say_up(b, c, e);
+}
+
+static enum reason begin(struct broker *b, struct conn *c, const struct frame *f, struct entry *e)
+{
+    enum reason r = connect_decode(f->head, f->body, &e->p);
+
+    c->version = (uint8_t)e->p.version;
+    if (r != R_OK) {
+        METRIC(b, PROTOCOL_ERRORS)++;
+        return r;
+    }
+    set_limits(c, &e->p);
+    return admit(b, c, e);
+}
+
+enum reason handle_connect(struct broker *b, struct conn *c, const struct frame *f)
+{
+    struct entry e = { .seq = 0 };
+    enum reason r = begin(b, c, f, &e);
+
+    if (r == R_OK)
+        r = auth_connect(b, c, &e.p, e.id);
+    if (r == R_CONTINUE_AUTHENTICATION) {
+        c->state = CONN_AUTHENTICATING;
+        r = login_keep_connect(c, f->head, f->body) ? R_OK : R_SERVER_UNAVAILABLE;
+        if (r == R_OK && props_has(&e.p.props, PROP_AUTH_METHOD))
+            r = auth_first(b, c, props_bytes(&e.p.props, PROP_AUTH_DATA));
+        return r == R_OK || r == R_CONTINUE_AUTHENTICATION ? R_OK : refuse(b, c, r);
+    }
+    if (r != R_OK)
+        return refuse(b, c, r);
+    enter(b, c, &e);
     return R_OK;
+}
+
+void handle_connect_verdict(struct broker *b, struct conn *c, const struct frame *f, enum reason verdict,
+                            struct view final)
+{
+    struct entry e = { .auth_data = final };
+    struct view user = auth_proven_user(c);
+    enum reason r = begin(b, c, f, &e);         /* it went well before; what is decided there may have changed */
+
+    if (r == R_OK)
+        r = verdict;
+    if (r != R_OK) {
+        refuse(b, c, r);
+        return;
+    }
+    if (user.p != NULL) {
+        e.p.has_username = true;
+        e.p.username = user;
+        c->by_scram = true;
+    }
+    enter(b, c, &e);
 }

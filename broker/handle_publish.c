@@ -148,7 +148,7 @@ static enum reason publish(struct broker *b, struct conn *c, struct publish *p, 
 
     if (topic.len == 0 || topic_levels(topic) > b->cfg->max_topic_levels)
         return R_TOPIC_INVALID;
-    if (!auth_allowed(b, c->session->ident, ACCESS_WRITE, topic))
+    if (!auth_allowed(b, c->session, ACCESS_WRITE, topic))
         return refuse(b, c, p, R_NOT_AUTHORIZED);
     if (p->qos > 0 && c->version == MQTT_50 && journal_failing(&b->journal) && b->journal.unstored > UNSTORED_MAX)
         return refuse(b, c, p, R_QUOTA_EXCEEDED);

@@ -55,7 +55,7 @@ static enum reason judge(struct broker *b, struct conn *c, const struct subscrip
     if (b->cfg->max_subscriptions > 0 && s->sub_count >= b->cfg->max_subscriptions &&
         subs_find(&b->subs, s, filter) == NULL)
         return R_QUOTA_EXCEEDED;
-    if (!auth_allowed(b, s->ident, ACCESS_SUBSCRIBE, without_share(filter)))
+    if (!auth_allowed(b, s, ACCESS_SUBSCRIBE, without_share(filter)))
         return R_NOT_AUTHORIZED;
     return R_OK;
 }

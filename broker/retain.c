@@ -248,7 +248,7 @@ static void send_one(struct broker *b, struct session *s, struct walk *w)
 
     if (w->subid != 0)
         props_write_num(&out, PROP_SUBSCRIPTION_ID, w->subid);
-    if (!msg_expired(m, b->now_ms) && auth_may_read(b, s, in.topic))
+    if (!msg_expired(m, b->now_ms) && auth_may_read(s, in.topic) && auth_source_allowed(b, s, m))
         session_deliver(b, s, &in, m->qos < w->qos ? m->qos : w->qos, true,
                         (struct view){ ids, (size_t)(out.p - ids) }, NULL);
     incoming_done(&in);

@@ -23,7 +23,7 @@ uint64_t route_publish(struct broker *b, struct incoming *in, unsigned *recipien
         const struct match *to = &m->v[i];
         uint8_t qos = b->cfg->upgrade_outgoing_qos || to->qos < in->qos ? to->qos : in->qos;
 
-        if (!auth_may_read(b, to->s, in->topic))
+        if (!auth_may_read(to->s, in->topic))
             continue;
         (*recipients)++;
         session_deliver(b, to->s, in, qos, to->retain_as_published && in->retain, matches_subids(m, to), to->share);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/session.h"
 
+#include "broker/auth.h"
 #include "broker/broker.h"
 #include "broker/route.h"
 #include "broker/will.h"
@@ -196,6 +197,7 @@ void session_free(struct broker *b, struct session *s)
     if (s->durable)
         journal_session_del(b, s);
     journal_forget_session(b, s);
+    auth_forget(s);
     list_unlink(&s->pump);
     table_remove(&b->sessions, s);
     idset_clear(&s->inbound);

@@ -31,6 +31,7 @@
 
 struct broker;
 struct conn;
+struct access_rights;
 struct persist_message;
 struct persist_queue;
 struct will;
@@ -63,6 +64,7 @@ struct session {
     uint64_t hash;
     struct ident *ident;
     struct conn *conn;              /* NULL: offline */
+    struct access_rights *rights;   /* what its client may do; NULL: there is no ACL where it came in */
     struct will *will;              /* armed, or waiting for its delay; NULL: none */
     struct link subs;               /* struct sub.by_session */
     struct link window, tail;       /* struct delivery.order */

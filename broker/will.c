@@ -28,7 +28,7 @@ static void publish(struct broker *b, struct session *s)
     }
     in.received_ms = b->wall_ms;
     in.origin = s;
-    if (auth_allowed(b, s->ident, ACCESS_WRITE, in.topic)) {
+    if (auth_allowed(b, s, ACCESS_WRITE, in.topic)) {
         log_debug("will published id=%s topic=%s", log_q(s->ident->data, s->ident->id_len),
                   log_q(in.topic.p, in.topic.len));
         route_publish(b, &in, &recipients, &ok);

@@ -70,7 +70,7 @@ void disconnect_encode(enum version v, enum reason reason, struct view raw, stru
         props_write_block(w, raw);
 }
 
-enum reason auth_decode(uint8_t head, struct view body, struct auth *out)
+enum reason auth_decode(uint8_t head, struct view body, struct auth_message *out)
 {
     struct reader r = rd_make(body);
     unsigned code;

@@ -22,11 +22,11 @@ enum reason disconnect_decode(uint8_t head, struct view body, enum version v, bo
 size_t disconnect_size(enum version v, enum reason reason, struct view raw);
 void disconnect_encode(enum version v, enum reason reason, struct view raw, struct writer *w);
 
-struct auth {
+struct auth_message {
     enum reason reason;    /* OK, CONTINUE_AUTHENTICATION, REAUTHENTICATE */
     struct props props;    /* AUTH_METHOD always there [MQTT5-4.12.0-..] unless the short form (R_OK) */
 };
-enum reason auth_decode(uint8_t head, struct view body, struct auth *out);
+enum reason auth_decode(uint8_t head, struct view body, struct auth_message *out);
 size_t auth_size(enum reason reason, struct view raw);
 void auth_encode(enum reason reason, struct view raw, struct writer *w);
 

@@ -97,7 +97,7 @@ static const struct {
 START_TEST(auth_rows)
 {
     struct view body = exact(auths[_i].body, auths[_i].len);
-    struct auth a;
+    struct auth_message a;
     enum reason got = auth_decode(auths[_i].head, body, &a);
 
     ck_assert_msg(got == auths[_i].want, "%s: got %s", auths[_i].name, reason_text(got));

@@ -155,7 +155,7 @@ static inline enum reason any_disconnect(uint8_t head, struct view body, enum ve
 
 static inline enum reason any_auth(uint8_t head, struct view body, struct writer *w, size_t *size)
 {
-    struct auth a;
+    struct auth_message a;
     enum reason why = auth_decode(head, body, &a);
 
     if (why == R_OK && w != NULL) {

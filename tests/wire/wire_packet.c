@@ -487,7 +487,7 @@ static enum reason decode_ack(const struct frame *f, enum version v, struct said
 static enum reason decode_end(const struct frame *f, enum version v, struct said *out)
 {
     struct disconnect d;
-    struct auth a;
+    struct auth_message a;
     bool auth = out->type == PKT_AUTH;
     enum reason why = auth ? auth_decode(f->head, f->body, &a) : disconnect_decode(f->head, f->body, v, false, &d);
 
