@@ -22,7 +22,7 @@ const char *persist_error(const struct persist *p)
     return p->error;
 }
 
-static enum persist_rc rc_of(struct persist *p, int rc)
+static enum persist_rc rc_of(int rc, int error)
 {
     switch (rc & 0xFF) {
     case SQLITE_OK:
@@ -36,12 +36,10 @@ static enum persist_rc rc_of(struct persist *p, int rc)
         return PERSIST_BUSY;
     case SQLITE_FULL:
         return PERSIST_FULL;
-    case SQLITE_IOERR: {
+    case SQLITE_IOERR:
         /* SQLite takes ENOSPC for a full disk, but a quota and a file size limit for failing devices. */
-        int error = sqlite3_system_errno(p->db);
         return rc == SQLITE_IOERR_NOMEM ? PERSIST_BUSY
                : error == EDQUOT || error == EFBIG || error == ENOSPC ? PERSIST_FULL : PERSIST_IO;
-    }
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -53,8 +51,10 @@ static enum persist_rc rc_of(struct persist *p, int rc)
 
 enum persist_rc db_fail(struct persist *p, int rc, const char *doing)
 {
-    enum persist_rc mapped = rc_of(p, rc);
-    int error = rc == SQLITE_FULL || (rc & 0xFF) == SQLITE_IOERR ? sqlite3_system_errno(p->db) : 0;
+    /* SQLite does not keep the errno of a COMMIT. What runs between sets errno only if it fails too. */
+    int known = p->db != NULL ? sqlite3_system_errno(p->db) : 0;
+    int error = (rc & 0xFF) == SQLITE_IOERR || (rc & 0xFF) == SQLITE_CANTOPEN ? (known != 0 ? known : errno) : 0;
+    enum persist_rc mapped = rc_of(rc, error);
 
     snprintf(p->error, sizeof p->error, "store %s: %s: %s%s%s (%d)", p->o.path, doing, sqlite3_errmsg(p->db),
              error != 0 ? ": " : "", error != 0 ? strerror(error) : "", rc);

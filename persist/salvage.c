@@ -18,6 +18,7 @@
 
 enum {
     PROBES = 10000,             /* tries to get behind damage, per table */
+    VAIN_PROBES = 200,          /* of these in a row without finding a row */
     PROGRESS_ROWS = 1000,
     COPY_CHUNK = 1 << 16,
 };
@@ -55,8 +56,9 @@ struct salvage {
     const struct source *source;
     sqlite3_stmt *up, *down, *insert;
     int key_column;
-    unsigned probes;
+    unsigned probes, vain;
     uint64_t gaps;
+    int64_t gap_end;            /* where the last gap ended: one that begins there is the same */
     int write_rc;               /* the new store can't be written: give up */
 };
 
@@ -122,6 +124,7 @@ static bool read_range(struct salvage *s, sqlite3_stmt *st, int64_t lo, int64_t 
             if (key < lo || key > hi)
                 break;          /* pages that lead in a circle, or are not in order */
             *reached = key;
+            s->vain = 0;
             lo = st == s->up ? key + 1 : lo;
             hi = st == s->up ? hi : key - 1;
         }
@@ -139,11 +142,13 @@ static void copy_range(struct salvage *s, int64_t lo, int64_t hi)
         return;
     if (read_range(s, s->up, lo, hi, &last) || read_range(s, s->down, last + 1, hi, &first))
         return;
-    if (s->source->key == NULL || first - last <= 2 || s->probes == 0) {
-        s->gaps++;
+    if (s->source->key == NULL || first - last <= 2 || s->probes == 0 || s->vain == VAIN_PROBES) {
+        s->gaps += s->gap_end != last + 1;
+        s->gap_end = first;
         return;
     }
     s->probes--;
+    s->vain++;
     middle = last + (first - last) / 2;
     copy_range(s, last + 1, middle);
     copy_range(s, middle + 1, first - 1);
@@ -159,7 +164,8 @@ static void copy_sessions(struct salvage *s)
     while (s->write_rc == SQLITE_OK && sqlite3_step(ids) == SQLITE_ROW) {
         sqlite3_bind_int64(s->up, 3, sqlite3_column_int64(ids, 0));
         sqlite3_bind_int64(s->down, 3, sqlite3_column_int64(ids, 0));
-        copy_range(s, 1, ID_MAX);
+        s->gap_end = 0;
+        copy_range(s, 1, INT64_MAX - 1);
     }
     sqlite3_finalize(ids);
 }
@@ -194,6 +200,8 @@ static void copy_table(struct salvage *s)
     s->insert = NULL;
     s->key_column = t->per_session ? 1 : 0;
     s->probes = PROBES;
+    s->vain = 0;
+    s->gap_end = 0;
     if (sql == NULL || sqlite3_prepare_v2(s->to, sql, -1, &s->insert, NULL) != SQLITE_OK)
         s->write_rc = sqlite3_errcode(s->to);
     else if (s->up == NULL || s->down == NULL)
@@ -201,7 +209,7 @@ static void copy_table(struct salvage *s)
     else if (t->per_session)
         copy_sessions(s);
     else
-        copy_range(s, 1, ID_MAX);
+        copy_range(s, 1, INT64_MAX - 1);
     sqlite3_free(sql);
     sqlite3_finalize(s->up);
     sqlite3_finalize(s->down);
@@ -273,20 +281,42 @@ static void put32(unsigned char *at, uint64_t v)
         at[i] = (unsigned char)v;
 }
 
-/* The first page holds the header and the way to the list of tables. Tables are always made in the same order, so
- * that page of a new store fits the old one; only the sizes in it are put right. */
-static bool graft_first_page(const char *from, const char *to)
+static uint32_t get32(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static bool copy_page(int in, int out, uint32_t number)
 {
     unsigned char page[DB_PAGE];
+    off_t at = (off_t)(number - 1) * DB_PAGE;
+
+    return number > 1 && pread(in, page, DB_PAGE, at) == DB_PAGE && pwrite(out, page, DB_PAGE, at) == DB_PAGE;
+}
+
+/* The list of tables: the first page, which also holds the header, and the pages that it leads to. Tables are always
+ * made in the same order, so that list of a new store fits one that was never vacuumed; only the sizes are put right.
+ * (Where it does not fit, rows break the rules and are not taken.) */
+static bool graft_list_of_tables(const char *from, const char *to)
+{
+    unsigned char page[DB_PAGE], *tree = page + 100;    /* SQLite's file format, sections 1.3 and 1.6 */
     int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_RDWR | O_CLOEXEC);
     struct stat st;
-    bool ok = in >= 0 && out >= 0 && fstat(out, &st) == 0 && pread(in, page, sizeof page, 0) == (ssize_t)sizeof page;
+    bool ok = in >= 0 && out >= 0 && fstat(out, &st) == 0 && pread(in, page, DB_PAGE, 0) == DB_PAGE;
 
     if (ok) {
         put32(page + 28, (uint64_t)st.st_size / DB_PAGE);  /* pages in the file */
         put32(page + 32, 0);                    /* first page of the list of free ones */
         put32(page + 36, 0);                    /* how many those are */
-        ok = pwrite(out, page, sizeof page, 0) == (ssize_t)sizeof page;
+        ok = pwrite(out, page, DB_PAGE, 0) == DB_PAGE;
+    }
+    if (ok && tree[0] == 5) {                   /* it leads to others: by its cells, and by a last link */
+        unsigned cells = (unsigned)tree[3] << 8 | tree[4];
+        ok = copy_page(in, out, get32(tree + 8));
+        for (unsigned i = 0; ok && i < cells && i < 100; i++) {
+            unsigned at = (unsigned)tree[12 + 2 * i] << 8 | tree[13 + 2 * i];
+            ok = at <= DB_PAGE - 4 && copy_page(in, out, get32(page + at));
+        }
     }
     if (in >= 0)
         close(in);
@@ -308,7 +338,7 @@ static sqlite3 *open_somehow(const char *path, const char *fresh, const char *co
     if (open_damaged(path, &db) || !copy_file(path, copy))
         goto out;
     /* With its log, whose own first page, if it has one, is better than ours. */
-    if (graft_first_page(fresh, copy) && (access(wal, F_OK) < 0 || copy_file(wal, copy_wal)))
+    if (graft_list_of_tables(fresh, copy) && (access(wal, F_OK) < 0 || copy_file(wal, copy_wal)))
         open_damaged(copy, &db);
 out:
     sqlite3_free(wal);

@@ -5,6 +5,7 @@
 #include "persist/db.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -56,6 +57,7 @@ enum persist_rc stmt_run(struct persist *p, sqlite3_stmt *st)
 {
     int rc;
 
+    errno = 0;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW)
         ;
     sqlite3_reset(st);
@@ -242,6 +244,7 @@ enum persist_rc stmt_each(struct persist *p, sqlite3_stmt *st, int (*give)(struc
 {
     int rc, stop = 0;
 
+    errno = 0;
     p->reading++;
     while (stop == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct row r = { .st = st };

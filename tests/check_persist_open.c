@@ -1,0 +1,485 @@
+/* Opening: what is refused and with which words, what is salvaged, how an older store is brought up to date.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "check_persist.h"
+#include "persist/db.h"
+#include "persist/schema.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+
+static void write_at(const char *path, int64_t offset, const void *bytes, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT, 0640);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, bytes, len, offset), (ssize_t)len);
+    close(fd);
+}
+
+static void fill_at(const char *path, int64_t offset, int byte, size_t len)
+{
+    char *bytes = malloc(len);
+
+    memset(bytes, byte, len);
+    write_at(path, offset, bytes, len);
+    free(bytes);
+}
+
+static int64_t size_at(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : -1;
+}
+
+/* ---- refused ---- */
+
+static const struct persist_options plain = { .path = test_store }, salvaging = { .path = test_store, .salvage = true };
+
+START_TEST(second_opener)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    char pid[32];
+    int status;
+    pid_t child;
+
+    snprintf(pid, sizeof pid, "process %d", getpid());
+    refused(&plain, "in use", pid, "stop", NULL);
+    child = fork();
+    if (child == 0) {
+        refused(&salvaging, "in use", pid, NULL);
+        _exit(7);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    fill(p, 1, 1);
+    persist_close(&p);
+    p = open_as(PERSIST_OPENED);
+    persist_close(&p);
+}
+END_TEST
+
+START_TEST(directory_missing_or_none)
+{
+    char path[160];
+    struct persist_options o = { .path = path, .salvage = true };
+
+    snprintf(path, sizeof path, "%s/missing/caddis.db", test_dir);
+    refused(&o, "No such file", "create it", NULL);
+    write_at(test_store, 0, "x", 1);
+    snprintf(path, sizeof path, "%s/caddis.db/inner.db", test_dir);
+    refused(&o, "ot a directory", NULL);
+    o.path = test_dir;
+    refused(&o, "not a regular file", NULL);
+    o.path = "/proc/caddis.db";
+    refused(&o, "/proc", NULL);
+}
+END_TEST
+
+START_TEST(directory_read_only)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    pid_t child;
+    int status;
+
+    persist_close(&p);
+    ck_assert_int_eq(chmod(test_dir, 0555), 0);
+    ck_assert_int_eq(chmod(test_store, 0444), 0);
+    child = fork();
+    if (child == 0) {
+        /* Root may write anywhere. */
+        if (geteuid() == 0 && setuid(65534) < 0)
+            _exit(1);
+        refused(&plain, "writable for the user", NULL);
+        _exit(7);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    chmod(test_dir, 0755);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+}
+END_TEST
+
+START_TEST(foreign_database)
+{
+    side_exec("CREATE TABLE accounts (name); INSERT INTO accounts VALUES ('x')");
+    refused(&plain, "another program", "another path", NULL);
+    refused(&salvaging, "another program", NULL);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM accounts"), 1);
+    ck_assert_uint_eq(count_files("caddis.db.corrupt", NULL), 0);
+}
+END_TEST
+
+START_TEST(newer_store)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    persist_close(&p);
+    side_exec("PRAGMA user_version = 9");
+    refused(&plain, "newer caddis", "schema 9", NULL);
+    refused(&salvaging, "newer caddis", NULL);
+    ck_assert_int_eq(side_int("PRAGMA user_version"), 9);
+}
+END_TEST
+
+START_TEST(garbage_where_no_store_was)
+{
+    fill_at(test_store, 0, 'g', 10000);
+    refused(&salvaging, "not a database", "another path", NULL);
+    ck_assert_int_eq(size_at(test_store), 10000);
+    ck_assert_uint_eq(count_files("caddis.db.corrupt", NULL), 0);
+}
+END_TEST
+
+START_TEST(log_without_its_database)
+{
+    char wal[600], moved[512];
+    struct persist *p;
+
+    snprintf(wal, sizeof wal, "%s-wal", test_store);
+    fill_at(wal, 0, 'w', 5000);
+    refused(&plain, "-wal is there", "copy", NULL);
+    write_at(test_store, 0, "", 0);
+    refused(&plain, "-wal is there", NULL);
+    ck_assert_int_eq(size_at(wal), 5000);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    fill(p, 1, 1);
+    persist_close(&p);
+    ck_assert_uint_eq(count_files("caddis.db.corrupt", moved), 2);
+    snprintf(wal, sizeof wal, "%s-wal", test_info.moved_to);
+    ck_assert_int_eq(size_at(wal), 5000);
+}
+END_TEST
+
+/* ---- tools ---- */
+
+START_TEST(tools_change_nothing)
+{
+    struct persist_options o = { .path = test_store, .read_only = true };
+    struct persist *p, *tool;
+
+    refused(&o, "open", NULL);
+    ck_assert_int_eq(size_at(test_store), -1);
+    p = open_as(PERSIST_CREATED);
+    fill(p, 10, 10);
+    tool = open_with(&o, PERSIST_OPENED);
+    ck_assert_uint_eq(queue_length(tool, 1), 10);
+    persist_close(&tool);
+    persist_close(&p);
+    tool = open_with(&o, PERSIST_OPENED);
+    ck_assert_uint_eq(queue_length(tool, 1), 10);
+    persist_close(&tool);
+}
+END_TEST
+
+/* ---- damage ---- */
+
+START_TEST(damage_is_refused_unless_asked)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    struct persist_options o = { .path = test_store, .read_only = true };
+    int64_t size;
+
+    fill(p, 100, 100);
+    persist_close(&p);
+    size = size_at(test_store);
+    fill_at(test_store, 0, 0, 4096);
+    refused(&plain, "damaged", "-wal", "copy", NULL);
+    refused(&o, "damaged", NULL);
+    ck_assert_int_eq(size_at(test_store), size);
+}
+END_TEST
+
+/* A store of 40 sessions with 50 messages each, everything else too; closed. Returns its size. */
+static int64_t make_large(void)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    char name[32], payload[300];
+
+    memset(payload, 'p', sizeof payload);
+    put_all(p);
+    OK(persist_begin(p));
+    for (int64_t s = 101; s <= 140; s++) {
+        struct persist_subscription sub = { .session_id = s, .filter = text("a/#"), .qos = 1 };
+        snprintf(name, sizeof name, "client %d", (int)s);
+        OK(put_session(p, s, name));
+        OK(persist_sub_put(p, &sub));
+        for (int64_t m = 1; m <= 50; m++) {
+            OK(put_message(p, s * 100 + m, payload, sizeof payload));
+            OK(put_queue(p, s, s * 100 + m, s * 100 + m, false));
+        }
+    }
+    OK(persist_commit(p));
+    persist_close(&p);
+    return size_at(test_store);
+}
+
+static int add_summary(void *arg, const struct persist_queue_summary *s)
+{
+    *(uint64_t *)arg += s->count;
+    return 0;
+}
+
+static uint64_t queued_in_all(struct persist *p)
+{
+    uint64_t n = 0;
+    struct persist_stats st;
+
+    OK(persist_each_queue_summary(p, add_summary, &n));
+    persist_stats(p, &st);
+    ck_assert_uint_eq(st.bad_rows, 0);
+    return n;
+}
+
+enum { LARGE = 2002 };      /* rows of queue that make_large() makes */
+
+START_TEST(first_page_lost)
+{
+    struct persist *p;
+    int64_t size = make_large();
+
+    fill_at(test_store, 0, _i == 0 ? 0 : 'x', _i == 2 ? 100 : 4096);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.lost_rows, 0);
+    ck_assert_uint_eq(queued_in_all(p), LARGE);
+    persist_close(&p);
+    ck_assert_int_eq(size_at(test_info.moved_to), size);
+    ck_assert_ptr_nonnull(strstr(test_info.moved_to, "caddis.db.corrupt-"));
+    ck_assert_uint_eq(count_files("caddis.db.new", NULL), 0);
+    ck_assert_str_eq(side_text("PRAGMA integrity_check"), "ok");
+    p = open_as(PERSIST_OPENED);
+    persist_close(&p);
+}
+END_TEST
+
+START_TEST(first_page_lost_of_a_killed_run)
+{
+    struct persist *p;
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        p = open_as(PERSIST_CREATED);
+        fill(p, 1000, 100);
+        OK(persist_checkpoint(p, true));
+        OK(persist_begin(p));
+        OK(put_session(p, 2, "only in the log"));
+        OK(persist_commit(p));
+        _exit(7);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    fill_at(test_store, 0, 'x', 4096);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(queued_in_all(p), 1000);
+    persist_close(&p);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM session"), 2);
+}
+END_TEST
+
+static void copy_to_store(const char *from)
+{
+    int64_t size = size_at(from);
+    char *bytes = malloc((size_t)size);
+    int fd = open(from, O_RDONLY);
+
+    ck_assert_int_eq(read(fd, bytes, (size_t)size), size);
+    close(fd);
+    ck_assert(unlink(test_store) == 0 || errno == ENOENT);
+    write_at(test_store, 0, bytes, (size_t)size);
+    free(bytes);
+}
+
+/* The way to all rows of one table or another. */
+static bool is_root(const char *store, int64_t page)
+{
+    char sql[80];
+    sqlite3 *db;
+    int64_t n;
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM sqlite_schema WHERE rootpage = %d", (int)page);
+    ck_assert_int_eq(sqlite3_open(store, &db), SQLITE_OK);
+    n = db_int(db, sql, 0, NULL);
+    sqlite3_close(db);
+    return n > 0;
+}
+
+/* Each page in turn: whatever is hit, the broker starts, and unless it is a root, most is kept. */
+START_TEST(any_page_lost)
+{
+    int64_t size = make_large();
+    char copy[160];
+    unsigned salvaged = 0;
+
+    snprintf(copy, sizeof copy, "%s/copy", test_dir);
+    ck_assert_int_eq(rename(test_store, copy), 0);
+    for (int64_t page = _i; page < size / 4096; page += 5) {
+        struct persist *p;
+        struct persist_open_info info;
+        enum persist_open_rc rc;
+        uint64_t n;
+        char *why;
+
+        copy_to_store(copy);
+        fill_at(test_store, page * 4096, page % 2 == 0 ? 0 : 0xA5, 4096);
+        rc = persist_open(&salvaging, &p, &info, &why);
+        ck_assert_msg(rc != PERSIST_REFUSED, "page %d: %s", (int)page + 1, why);
+        n = queued_in_all(p);
+        persist_close(&p);
+        if (!is_root(copy, page + 1))
+            ck_assert_msg(n + 300 >= LARGE, "page %d: %d", (int)page + 1, (int)n);
+        salvaged += rc == PERSIST_SALVAGED;
+        unlink(info.moved_to);
+    }
+    ck_assert_uint_gt(salvaged, (uint64_t)size / 4096 / 5 / 2);
+}
+END_TEST
+
+START_TEST(truncated)
+{
+    struct persist *p;
+    int64_t size = make_large();
+    uint64_t n;
+
+    ck_assert_int_eq(truncate(test_store, _i == 0 ? size / 2 / 4096 * 4096 : size - 1000), 0);
+    refused(&plain, "damaged", NULL);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    n = queued_in_all(p);
+    ck_assert_uint_ge(n, _i == 0 ? 500 : 1900);
+    ck_assert_uint_gt(test_info.salvaged_rows, n);
+    persist_close(&p);
+}
+END_TEST
+
+START_TEST(table_missing)
+{
+    struct persist *p;
+
+    make_large();
+    side_exec("DROP TABLE retained");
+    refused(&plain, "damaged", "no such table", NULL);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(queued_in_all(p), LARGE);
+    persist_close(&p);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM retained"), 0);
+}
+END_TEST
+
+/* Rows that a new store must not have. */
+START_TEST(hostile_rows_are_not_salvaged)
+{
+    struct persist *p;
+    struct persist_maxima m;
+
+    make_large();
+    side_exec("INSERT INTO session VALUES (9223372036854775805, 'x', 5, NULL, NULL, NULL, NULL, NULL);"
+              "INSERT INTO message VALUES (9223372036854775806, 1, NULL, 1, 0, NULL, NULL, 'a', NULL, x'');"
+              "INSERT INTO retained VALUES (5, 1, NULL, 1, NULL, NULL, CAST(x'FF' AS TEXT), NULL, x'');"
+              "INSERT INTO will VALUES (555, 'a', 0, 0, 0, NULL, NULL, NULL, x'');"
+              "DROP TABLE dropped");
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.lost_rows, 4 + 1);
+    OK(persist_maxima(p, &m));
+    ck_assert_int_eq(m.session_id, 140);
+    ck_assert_int_eq(m.message_id, 14050);
+    ck_assert_uint_eq(queued_in_all(p), LARGE);
+    persist_close(&p);
+}
+END_TEST
+
+/* A salvage that died just before its last step. */
+START_TEST(half_installed)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    char path[160];
+
+    fill(p, 5, 5);
+    persist_close(&p);
+    snprintf(path, sizeof path, "%s.new", test_store);
+    ck_assert_int_eq(rename(test_store, path), 0);
+    snprintf(path, sizeof path, "%s-wal", test_store);
+    fill_at(path, 0, 'w', 5000);
+    p = open_as(PERSIST_OPENED);
+    ck_assert_uint_eq(queue_length(p, 1), 5);
+    persist_close(&p);
+    ck_assert_uint_eq(count_files("caddis.db.corrupt", NULL), 1);
+}
+END_TEST
+
+/* ---- older ones ---- */
+
+static const struct schema_step steps[] = {
+    { 2, "CREATE TABLE third (x) STRICT" },
+    { 1, "ALTER TABLE session ADD COLUMN color TEXT; UPDATE session SET color = 'blue'" },
+    { 3, "THIS IS WRONG" },
+};
+
+static void count_step(void *arg, unsigned done, unsigned total)
+{
+    ck_assert_uint_lt(done, total);
+    ++*(unsigned *)arg;
+}
+
+START_TEST(steps_are_taken)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    unsigned n = 0;
+
+    fill(p, 1, 1);
+    ck_assert_int_eq(sqlite3_exec(p->db, "CREATE TABLE third (x ANY) STRICT; DROP TABLE third", NULL, NULL, NULL), 0);
+    ck_assert_int_ne(schema_migrate(p->db, steps, 3, 4, count_step, &n), SQLITE_OK);
+    persist_close(&p);
+    /* The step that failed left nothing behind, nor did it take the ones before with it. */
+    ck_assert_int_eq(side_int("PRAGMA user_version"), 2);
+    ck_assert_str_eq(side_text("SELECT color FROM session"), "blue");
+    ck_assert_uint_eq(n, 2);
+}
+END_TEST
+
+START_TEST(way_must_be_known)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    ck_assert_int_eq(schema_migrate(p->db, steps, 1, 3, NULL, NULL), SQLITE_MISMATCH);
+    ck_assert_int_eq(schema_migrate(p->db, steps, 3, 1, NULL, NULL), SQLITE_OK);
+    persist_close(&p);
+    /* Version 0 never was: a copy is made, and then it is refused. */
+    side_exec("PRAGMA user_version = 0");
+    refused(&plain, "as it was is in", ".v0-", NULL);
+    ck_assert_uint_eq(count_files("caddis.db.v0-", NULL), 1);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("persist open");
+    TCase *t = tcase_create("all");
+
+    tcase_add_checked_fixture(t, make_dir, remove_dir);
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, second_opener);
+    tcase_add_test(t, directory_missing_or_none);
+    tcase_add_test(t, directory_read_only);
+    tcase_add_test(t, foreign_database);
+    tcase_add_test(t, newer_store);
+    tcase_add_test(t, garbage_where_no_store_was);
+    tcase_add_test(t, log_without_its_database);
+    tcase_add_test(t, tools_change_nothing);
+    tcase_add_test(t, damage_is_refused_unless_asked);
+    tcase_add_loop_test(t, first_page_lost, 0, 3);
+    tcase_add_test(t, first_page_lost_of_a_killed_run);
+    tcase_add_loop_test(t, any_page_lost, 0, 5);
+    tcase_add_loop_test(t, truncated, 0, 2);
+    tcase_add_test(t, table_missing);
+    tcase_add_test(t, hostile_rows_are_not_salvaged);
+    tcase_add_test(t, half_installed);
+    tcase_add_test(t, steps_are_taken);
+    tcase_add_test(t, way_must_be_known);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    return run_suite(suite());
+}
