@@ -2,6 +2,7 @@
  *
  *     wire.c           files to conversations, conversations to Check tests
  *     wire_script.c    statements
+ *     wire_words.c     lines to words
  *     wire_packet.c    words to packets and back, and their comparison
  *     wire_client.c    connections
  *     wire_broker.c    the process, its configuration, its log
@@ -34,7 +35,7 @@ struct field {
     int64_t num;            /* received number; -1: not one */
 };
 
-/* A control packet as a list of fields, in order. Views point into the line or the frame it came from, or into store. */
+/* A control packet as a list of fields, in order. Views point into the frame it came from, or into store. */
 struct said {
     unsigned type;          /* enum packet */
     unsigned count;
@@ -47,6 +48,8 @@ struct said {
 const struct field *packet_field(const struct said *p, const char *key);
 void packet_add(struct said *p, const char *key, struct view value);
 void packet_add_number(struct said *p, const char *key, int64_t n);
+/* A copy of the value that lives as long as the packet. */
+struct view packet_keep(struct said *p, struct view value);
 /* Replaces the value of a field that is there. */
 void packet_set(struct said *p, const char *key, struct view value);
 /* The number a word stands for (decimal or 0x); fails the test if it is none. */
@@ -110,6 +113,7 @@ bool broker_running(void);
 void broker_kill(void);
 /* SIGTERM; it must exit with 0. */
 void broker_term(void);
+void broker_restart(void);
 /* Writes the configuration again, then SIGHUP. */
 void broker_reload(void);
 /* Port of a listener, from the log. */
@@ -128,6 +132,18 @@ void broker_drop(void);
 uint64_t clock_ms(void);
 
 /* ---- the script ---- */
+
+/* Splits a line into words, variables replaced. They stay until the next line is loaded. */
+void words_load(const char *line);
+unsigned words_count(void);
+/* "" beyond the last one. */
+const char *word(unsigned i);
+bool word_is(unsigned i, const char *text);
+void words_set(const char *variable, const char *value);
+/* The packet that the words from `at` on describe; it keeps what it needs of them. */
+void words_packet(struct said *p, unsigned at);
+/* The bytes they describe: pairs of digits and quoted texts; :: is the remaining length of all that follows. */
+struct view words_hex(unsigned at);
 
 struct script {
     const char *path;

@@ -336,6 +336,12 @@ void broker_term(void)
         give_up("SIGTERM: the broker ended with status %#x", (unsigned)status);
 }
 
+void broker_restart(void)
+{
+    broker_term();
+    broker_start();
+}
+
 void broker_reload(void)
 {
     write_config();

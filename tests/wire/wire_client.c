@@ -253,7 +253,7 @@ bool client_receive(struct client *c, struct said *out, struct view *raw)
     why = packet_decode(&f, c->version, out);
     if (why != R_OK)
         give_up("%s got a bad %s packet: %s; first bytes %02x %02x %02x %02x", c->name, packet_name(out->type),
-             reason_text(why), raw->p[0], raw->p[1], f.need > 2 ? raw->p[2] : 0, f.need > 3 ? raw->p[3] : 0);
+                reason_text(why), raw->p[0], raw->p[1], f.need > 2 ? raw->p[2] : 0, f.need > 3 ? raw->p[3] : 0);
     check(c, out, f.need);
     resolve_alias(c, out);
     if (packet_field(out, "pid") != NULL)

@@ -110,6 +110,19 @@ void packet_add_number(struct said *p, const char *key, int64_t n)
     add(p, key)->num = n;
 }
 
+/* Moves a value into the packet, which lives longer than the line. */
+struct view packet_keep(struct said *p, struct view v)
+{
+    uint8_t *at = (uint8_t *)p->store + p->used;
+
+    if (v.len > sizeof p->store - p->used)
+        give_up("the packet is too long; use fill=N for large payloads");
+    if (v.len > 0)
+        memcpy(at, v.p, v.len);
+    p->used += v.len;
+    return (struct view){ at, v.len };
+}
+
 void packet_set(struct said *p, const char *key, struct view value)
 {
     for (unsigned i = 0; i < p->count; i++)

@@ -2,33 +2,20 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/wire/wire.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
-#include <time.h>
 
-enum { WORDS = 256, VARIABLES = 64, GROUP = 128, LINE = 1 << 18, FILL_MAX = 1 << 20 };
-
-struct word {
-    struct view v;
-    bool quoted;
-};
+enum { GROUP = 128 };
 
 static struct {
     const struct script *script;
     unsigned line;                      /* the one that runs */
     enum version version;
     uint64_t clock;
-    unsigned variables;
-    struct { char name[24], value[256]; } variable[VARIABLES];
     unsigned aliases;
     struct { char name[24]; struct client *client; } alias[8];
-    struct word word[WORDS];            /* of that line */
-    unsigned words;
-    char text[LINE];                    /* where they are */
 } run;
 
-static uint8_t filler[FILL_MAX];        /* x, and a NUL at the end */
 static struct said group[GROUP];
 
 void give_up(const char *fmt, ...)
@@ -47,187 +34,7 @@ void give_up(const char *fmt, ...)
     ck_abort_msg("%s:%u: %s", s->path, run.line + 1, text);
 }
 
-/* ---- variables ---- */
-
-static char *variable(const char *name, size_t len)
-{
-    for (unsigned i = 0; i < run.variables; i++)
-        if (strlen(run.variable[i].name) == len && strncmp(run.variable[i].name, name, len) == 0)
-            return run.variable[i].value;
-    return NULL;
-}
-
-static void set_variable(const char *name, const char *value)
-{
-    char *v = variable(name, strlen(name));
-
-    if (v == NULL) {
-        if (run.variables == VARIABLES)
-            give_up("too many variables");
-        v = run.variable[run.variables].value;
-        snprintf(run.variable[run.variables++].name, sizeof run.variable[0].name, "%s", name);
-    }
-    snprintf(v, sizeof run.variable[0].value, "%s", value);
-}
-
-/* {name} becomes its value, {x*N} becomes that many x, {p{i}} becomes {p1}: true if anything was replaced. */
-static bool expand(const char *line, char *out, size_t cap)
-{
-    bool found = false;
-    size_t n = 0;
-    int many;
-
-    while (*line != '\0') {
-        size_t len = *line == '{' ? strcspn(line + 1, "{} ") : 0;
-
-        if (len > 0 && line[1 + len] == '}') {
-            const char *value = variable(line + 1, len);
-
-            if (sscanf(line, "{x*%d}", &many) == 1)
-                value = (const char *)filler + sizeof filler - 1 - (size_t)many;
-            if (value == NULL)
-                give_up("nothing is called {%.*s}", (int)len, line + 1);
-            n += (size_t)snprintf(out + n, cap - n, "%s", value);
-            line += len + 2;
-            found = true;
-        } else {
-            out[n++] = *line++;
-        }
-        if (n >= cap - 1)
-            give_up("the line is too long");
-    }
-    out[n] = '\0';
-    return found;
-}
-
-/* ---- words ---- */
-
-static unsigned hex_digit(char c)
-{
-    if (!isxdigit((unsigned char)c))
-        give_up("'%c' is no hexadecimal digit", c);
-    return (unsigned)(isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10);
-}
-
-/* One character of a word, an escape being one: \n, \xHH, \\, \". */
-static uint8_t unescape(const char **p)
-{
-    const char *s = *p;
-
-    *p += 1;
-    if (s[0] != '\\')
-        return (uint8_t)s[0];
-    *p += 1;
-    if (s[1] == 'n')
-        return '\n';
-    if (s[1] != 'x')
-        return (uint8_t)s[1];
-    *p += 2;
-    return (uint8_t)(hex_digit(s[2]) << 4 | hex_digit(s[3]));
-}
-
-/* Splits an expanded line at blanks outside quotes. */
-static void split(const char *s)
-{
-    uint8_t *out = (uint8_t *)run.text;
-
-    run.words = 0;
-    for (s += strspn(s, " \t"); *s != '\0' && *s != '#'; s += strspn(s, " \t")) {
-        struct word *w = &run.word[run.words++];
-        bool inside = false;
-
-        if (run.words == WORDS)
-            give_up("too many words");
-        *w = (struct word){ .v = { out, 0 } };
-        while (*s != '\0' && (inside || (*s != ' ' && *s != '\t'))) {
-            if (*s == '"') {
-                inside = !inside;
-                w->quoted = true;
-                s++;
-            } else {
-                *out++ = unescape(&s);
-            }
-        }
-        w->v.len = (size_t)(out - w->v.p);
-        *out++ = '\0';
-    }
-}
-
-static const char *word(unsigned i)
-{
-    return i < run.words ? (const char *)run.word[i].v.p : "";
-}
-
-static bool is(unsigned i, const char *text)
-{
-    return strcmp(word(i), text) == 0;
-}
-
-/* ---- packets ---- */
-
-/* Moves a value into the packet, which lives longer than the line. */
-static struct view keep(struct said *p, struct view v)
-{
-    uint8_t *at = (uint8_t *)p->store + p->used;
-
-    if (v.len > sizeof p->store - p->used)
-        give_up("the packet is too long; use fill=N for large payloads");
-    if (v.len > 0)
-        memcpy(at, v.p, v.len);
-    p->used += v.len;
-    return (struct view){ at, v.len };
-}
-
-static void add_codes(struct said *p, struct view v)
-{
-    struct view code;
-
-    v = keep(p, v);
-    for (size_t from = 0, to; from <= v.len; from = to + 1) {
-        const uint8_t *comma = from < v.len ? memchr(v.p + from, ',', v.len - from) : NULL;
-
-        to = comma != NULL ? (size_t)(comma - v.p) : v.len;
-        code = (struct view){ v.p + from, to - from };
-        if (code.len > 0)
-            packet_add(p, "code", code);
-    }
-}
-
-static void add_word(struct said *p, struct view v)
-{
-    const uint8_t *eq = memchr(v.p, '=', v.len);
-    char key[24];
-    struct view value;
-
-    if (eq == NULL || eq - v.p >= (ptrdiff_t)sizeof key)
-        give_up("expected FIELD=VALUE, not %.*s", (int)v.len, (const char *)v.p);
-    snprintf(key, sizeof key, "%.*s", (int)(eq - v.p), (const char *)v.p);
-    value = (struct view){ eq + 1, v.len - (size_t)(eq + 1 - v.p) };
-    if (strcmp(key, "codes") == 0) {
-        add_codes(p, value);
-    } else if (strcmp(key, "fill") == 0) {
-        struct field f = { .key = "fill", .value = value };
-        int64_t n = word_number(&f);
-
-        if (n >= FILL_MAX)
-            give_up("fill=%" PRId64 " is too much", n);
-        packet_add(p, "payload", (struct view){ filler, (size_t)n });
-    } else {
-        packet_add(p, strcmp(key, "rc") == 0 ? "reason" : key, keep(p, value));
-    }
-}
-
-/* The packet that the words from `at` on describe. */
-static void read_packet(struct said *p, unsigned at)
-{
-    p->type = packet_type(word(at));
-    p->count = 0;
-    p->used = 0;
-    if (p->type == 0)
-        give_up("there is no packet \"%s\"", word(at));
-    for (unsigned i = at + 1; i < run.words; i++)
-        add_word(p, run.word[i].v);
-}
+/* ---- sending ---- */
 
 static struct client *resolve(const char *name)
 {
@@ -242,41 +49,6 @@ static struct client *resolve(const char *name)
     return c;
 }
 
-/* ---- sending ---- */
-
-/* Pairs of digits and quoted texts; :: stands for the remaining length of all that follows. */
-static struct view read_hex(unsigned at)
-{
-    static uint8_t out[FILL_MAX];
-    size_t n = 0, mark = SIZE_MAX, head;
-    struct writer w;
-    uint8_t len[4];
-
-    for (unsigned i = at; i < run.words; i++) {
-        struct view v = run.word[i].v;
-
-        if (is(i, "::")) {
-            mark = n;
-        } else if (run.word[i].quoted) {
-            memcpy(out + n, v.p, v.len);
-            n += v.len;
-        } else {
-            if (v.len % 2 != 0)
-                give_up("%s: an odd number of digits", word(i));
-            for (size_t k = 0; k < v.len; k += 2)
-                out[n++] = (uint8_t)(hex_digit((char)v.p[k]) << 4 | hex_digit((char)v.p[k + 1]));
-        }
-    }
-    if (mark == SIZE_MAX)
-        return (struct view){ out, n };
-    w = wr_make(len, sizeof len);
-    wr_varint(&w, (uint32_t)(n - mark));
-    head = (size_t)(w.p - len);
-    memmove(out + mark + head, out + mark, n - mark);
-    memcpy(out + mark, len, head);
-    return (struct view){ out, n + head };
-}
-
 /* An acknowledgement without a packet id is for the packet that came last. */
 static void default_pid(const struct client *c, struct said *p)
 {
@@ -285,23 +57,23 @@ static void default_pid(const struct client *c, struct said *p)
     if (p->type < PKT_PUBACK || p->type > PKT_PUBCOMP || packet_field(p, "pid") != NULL)
         return;
     snprintf(text, sizeof text, "%u", c->last_pid);
-    packet_add(p, "pid", keep(p, (struct view){ (const uint8_t *)text, strlen(text) }));
+    packet_add(p, "pid", packet_keep(p, (struct view){ (const uint8_t *)text, strlen(text) }));
 }
 
 static void send_statement(struct client *c, bool hold)
 {
-    bool slowly = is(1, "bytewise");
+    bool slowly = word_is(1, "bytewise");
     unsigned at = slowly ? 2 : 1;
     struct said *p = &group[0];
     struct view bytes;
     void *mine = NULL;
 
-    if (is(at, "held")) {
+    if (word_is(at, "held")) {
         bytes = (struct view){ NULL, 0 };
-    } else if (is(at, "hex")) {
-        bytes = read_hex(at + 1);
+    } else if (word_is(at, "hex")) {
+        bytes = words_hex(at + 1);
     } else {
-        read_packet(p, at);
+        words_packet(p, at);
         if (p->type == PKT_CONNECT)
             c->version = packet_field(p, "ver") != NULL ? (enum version)word_number(packet_field(p, "ver"))
                                                         : run.version;
@@ -332,7 +104,7 @@ static void describe_bytes(struct view raw, char *out, size_t cap)
 /* key=>name: any value, which {name} stands for from now on. */
 static void capture(struct said *want, const struct said *got)
 {
-    char value[256];
+    char value[256], name[24];
 
     for (unsigned i = 0; i < want->count; i++) {
         struct field *w = &want->field[i];
@@ -344,8 +116,8 @@ static void capture(struct said *want, const struct said *got)
             snprintf(value, sizeof value, "%" PRId64, g->num);
         else
             snprintf(value, sizeof value, "%.*s", (int)g->value.len, (const char *)g->value.p);
-        snprintf(want->store + sizeof want->store - 32, 32, "%.*s", (int)w->value.len - 1, (const char *)w->value.p + 1);
-        set_variable(want->store + sizeof want->store - 32, value);
+        snprintf(name, sizeof name, "%.*s", (int)w->value.len - 1, (const char *)w->value.p + 1);
+        words_set(name, value);
         w->value = (struct view){ (const uint8_t *)"*", 1 };
     }
 }
@@ -374,8 +146,8 @@ static void expect_packet(struct client *c, struct said *want)
         give_up("expected %s, but %s was closed", packet_text(want, expected, sizeof expected), c->name);
     if (!fits(want, &got)) {
         describe_bytes(raw, bytes, sizeof bytes);
-        give_up("expected %s\n    but %s got %s\n    as bytes:%s", packet_text(want, expected, sizeof expected), c->name,
-             packet_text(&got, came, sizeof came), bytes);
+        give_up("expected %s\n    but %s got %s\n    as bytes:%s", packet_text(want, expected, sizeof expected),
+                c->name, packet_text(&got, came, sizeof came), bytes);
     }
     capture(want, &got);
 }
@@ -397,12 +169,12 @@ static void expect_nothing(struct client *c)
 
 static void expect_statement(struct client *c)
 {
-    if (is(1, "closed")) {
+    if (word_is(1, "closed")) {
         client_expect_closed(c);
-    } else if (is(1, "nothing")) {
+    } else if (word_is(1, "nothing")) {
         expect_nothing(c);
     } else {
-        read_packet(&group[0], 1);
+        words_packet(&group[0], 1);
         expect_packet(c, &group[0]);
     }
 }
@@ -411,18 +183,21 @@ static void expect_statement(struct client *c)
 
 static void load_line(unsigned n)
 {
-    static char expanded[2][LINE];
-    const char *line = run.script->line[n];
-    unsigned i = 0;
-
     run.line = n;
-    if (line[strspn(line, " \t")] == '#')
-        line = "";
-    while (expand(line, expanded[i], LINE)) {
-        line = expanded[i];
-        i ^= 1;
-    }
-    split(expanded[i]);
+    words_load(run.script->line[n]);
+}
+
+/* The client that a line begins with. what: <, >, >> or !. */
+static struct client *addressee(const char **what)
+{
+    char name[24];
+    size_t len = strcspn(word(0), "<>!");
+
+    *what = word(0) + len;
+    if (len == 0 || len >= sizeof name || **what == '\0')
+        give_up("unknown statement");
+    snprintf(name, sizeof name, "%.*s", (int)len, word(0));
+    return resolve(name);
 }
 
 /* One packet for each line, in whatever order they come. Returns the line behind the group. */
@@ -433,20 +208,22 @@ static unsigned run_any(unsigned from, unsigned to)
     char came[4096];
     unsigned n = 0, at;
     struct view raw;
+    const char *what;
 
     for (at = from + 1; at < to; at++) {
         load_line(at);
-        if (is(0, "}"))
+        if (word_is(0, "}"))
             break;
-        if (run.words == 0)
+        if (words_count() == 0)
             continue;
-        if (n == GROUP || run.word[0].v.len < 2 || word(0)[run.word[0].v.len - 1] != '<')
+        if (n == GROUP)
+            give_up("the group is too large");
+        want[n].client = addressee(&what);
+        if (strcmp(what, "<") != 0)
             give_up("a group has lines CLIENT< PACKET");
-        run.text[run.word[0].v.len - 1] = '\0';
-        want[n].client = resolve(word(0));
         want[n].line = at;
         want[n].done = false;
-        read_packet(&group[n++], 1);
+        words_packet(&group[n++], 1);
     }
     for (unsigned i = 0; i < n; i++) {
         unsigned k;
@@ -459,7 +236,7 @@ static unsigned run_any(unsigned from, unsigned to)
                 break;
         if (k == n)
             give_up("%s got %s, which no line of the group expects", want[i].client->name,
-                 packet_text(&got, came, sizeof came));
+                    packet_text(&got, came, sizeof came));
         want[k].done = true;
         capture(&group[k], &got);
     }
@@ -514,12 +291,12 @@ static void check_elapsed(const char *text)
 /* first B C is X Y: X is the one that has got something, Y the other. */
 static void name_first(void)
 {
-    struct client *set[WORDS];
+    struct client *set[GROUP];
     unsigned n = 0, hit, at = 1;
 
-    while (at < run.words && !is(at, "is"))
+    while (at < words_count() && !word_is(at, "is"))
         set[n++] = resolve(word(at++));
-    if (n == 0 || run.words != at + 1 + n)
+    if (n == 0 || words_count() != at + 1 + n)
         give_up("expected first A B ... is X Y ...");
     hit = client_first(set, n);
     for (unsigned i = 0, to = 1; i < n; i++) {
@@ -539,64 +316,59 @@ static void name_first(void)
 
 static void client_action(struct client *c)
 {
-    if (is(1, "close"))
+    if (word_is(1, "close"))
         client_close(c, false);
-    else if (is(1, "reset"))
+    else if (word_is(1, "reset"))
         client_close(c, true);
-    else if (is(1, "open"))
+    else if (word_is(1, "open"))
         client_send(c, (struct view){ NULL, 0 }, false);
-    else if (is(1, "via"))
+    else if (word_is(1, "via"))
         snprintf(c->listener, sizeof c->listener, "%s", word(2));
-    else if (is(1, "version"))
+    else if (word_is(1, "version"))
         c->version = (enum version)atoi(word(2));
     else
         give_up("a client can close, reset, open, via LISTENER, version N");
 }
 
-/* NAME> NAME>> NAME< NAME! */
 static void client_statement(void)
 {
-    char name[24];
-    size_t len = strcspn(word(0), "<>!");
-    const char *what = word(0) + len;
+    const char *what;
+    struct client *c = addressee(&what);
 
-    if (len == 0 || len >= sizeof name || *what == '\0')
-        give_up("unknown statement");
-    snprintf(name, sizeof name, "%.*s", (int)len, word(0));
     if (strcmp(what, ">") == 0 || strcmp(what, ">>") == 0)
-        send_statement(resolve(name), what[1] == '>');
+        send_statement(c, what[1] == '>');
     else if (strcmp(what, "<") == 0)
-        expect_statement(resolve(name));
+        expect_statement(c);
     else if (strcmp(what, "!") == 0)
-        client_action(resolve(name));
+        client_action(c);
     else
         give_up("unknown statement");
 }
 
 static void log_statement(void)
 {
-    if (is(1, "contains"))
+    if (word_is(1, "contains"))
         broker_log_wait(word(2));
-    else if (!is(1, "lacks"))
+    else if (!word_is(1, "lacks"))
         give_up("expected log contains TEXT, or log lacks TEXT");
     else if (broker_log_has(word(2)))
         give_up("the log says it");
 }
 
-static void process_statement(void)
+/* false: it is something else. */
+static bool process_statement(void)
 {
-    if (is(0, "start"))
-        broker_start();
-    else if (is(0, "kill"))
-        broker_kill();
-    else if (is(0, "term"))
-        broker_term();
-    else if (is(0, "reload"))
-        broker_reload();
-    else if (is(0, "restart")) {
-        broker_term();
-        broker_start();
-    }
+    static const struct { const char *name; void (*run)(void); } statements[] = {
+        { "start", broker_start }, { "kill", broker_kill }, { "term", broker_term }, { "restart", broker_restart },
+        { "reload", broker_reload },
+    };
+
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
+        if (word_is(0, statements[i].name)) {
+            statements[i].run();
+            return true;
+        }
+    return false;
 }
 
 static void run_lines(unsigned from, unsigned to);
@@ -621,7 +393,7 @@ static unsigned run_for(unsigned from, unsigned to)
         give_up("no end for this for");
     for (; i <= last; i++) {
         snprintf(text, sizeof text, "%ld", i);
-        set_variable(name, text);
+        words_set(name, text);
         run_lines(from + 1, end);
     }
     return end + 1;
@@ -634,36 +406,34 @@ static unsigned run_statement(unsigned at, unsigned to)
     char name[64];
 
     load_line(at);
-    if (run.words == 0 || is(0, "each"))
+    if (words_count() == 0 || word_is(0, "each"))
         return at + 1;
-    if (is(0, "config")) {
+    if (word_is(0, "config")) {
         at = read_block(at, to, block, sizeof block);
         broker_config(block);
         return at;
     }
-    if (is(0, "file")) {
+    if (word_is(0, "file")) {
         snprintf(name, sizeof name, "%s", word(1));
         at = read_block(at, to, block, sizeof block);
         broker_file(name, block);
         return at;
     }
-    if (is(0, "any"))
+    if (word_is(0, "any"))
         return run_any(at, to);
-    if (is(0, "for"))
+    if (word_is(0, "for"))
         return run_for(at, to);
-    if (is(0, "wait"))
+    if (word_is(0, "wait"))
         pause_ms(word(1));
-    else if (is(0, "clock"))
+    else if (word_is(0, "clock"))
         run.clock = clock_ms();
-    else if (is(0, "elapsed"))
+    else if (word_is(0, "elapsed"))
         check_elapsed(word(1));
-    else if (is(0, "first"))
+    else if (word_is(0, "first"))
         name_first();
-    else if (is(0, "log"))
+    else if (word_is(0, "log"))
         log_statement();
-    else if (is(0, "start") || is(0, "kill") || is(0, "term") || is(0, "reload") || is(0, "restart"))
-        process_statement();
-    else
+    else if (!process_statement())
         client_statement();
     return at + 1;
 }
@@ -678,12 +448,11 @@ void script_run(const struct script *s, unsigned from, unsigned to, enum version
 {
     char text[8];
 
-    memset(filler, 'x', sizeof filler - 1);
     run.script = s;
     run.version = ver;
     run.line = from > 0 ? from - 1 : 0;
     snprintf(text, sizeof text, "%d", (int)ver);
-    set_variable("ver", text);
+    words_set("ver", text);
     broker_config("");
     run_lines(from, to);
     if (broker_running())
