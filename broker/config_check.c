@@ -3,6 +3,7 @@
 #include "broker/config_check.h"
 
 #include "broker/config_value.h"
+#include "broker/tls.h"
 #include "proto/topic.h"
 
 #include <errno.h>
@@ -77,6 +78,108 @@ static void check_unix(struct check *k, int i)
              sizeof ((struct sockaddr_un *)0)->sun_path - 1, strlen(l->address));
 }
 
+/* ---- TLS ---- */
+
+/* Is the key written down for this listener? */
+static bool written(const struct check *k, const char *key, int i)
+{
+    for (unsigned m = 0; m < k->c->mark_count; m++)
+        if (k->c->marks[m].listener == i && strcmp(config_directives[k->c->marks[m].directive].key, key) == 0)
+            return true;
+    return false;
+}
+
+/* What is of no use without TLS, and would give a false feeling of safety. */
+static void check_no_tls(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+    const struct { const char *key; bool on; } keys[] = {
+        { "certfile", l->certfile != NULL },
+        { "keyfile", l->keyfile != NULL },
+        { "cafile", l->cafile != NULL },
+        { "capath", l->capath != NULL },
+        { "crlfile", l->crlfile != NULL },
+        { "require_certificate", l->require_certificate },
+        { "use_identity_as_username", l->use_identity_as_username },
+        { "use_subject_as_username", l->use_subject_as_username },
+        { "tls_version", written(k, "tls_version", i) },
+        { "ciphers", l->ciphers != NULL },
+        { "ciphers_tls1.3", l->ciphers_tls13 != NULL },
+        { "dhparamfile", l->dhparamfile != NULL },
+        { "psk_hint", l->psk_hint != NULL },
+    };
+
+    for (size_t j = 0; j < sizeof keys / sizeof keys[0]; j++)
+        if (keys[j].on && !tls_built)
+            fail(k, "listener", keys[j].key, i, "%s: this caddis was built without TLS", keys[j].key);
+        else if (keys[j].on)
+            fail(k, "listener", keys[j].key, i, "%s: this listener has no TLS; set certfile and keyfile, or psk_hint",
+                 keys[j].key);
+}
+
+static void check_certificates(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+
+    if (l->keyfile == NULL)
+        fail(k, "listener", "certfile", i, "certfile: needs a keyfile");
+    if (l->psk_hint != NULL)
+        fail(k, "listener", "psk_hint", i, "psk_hint: a listener has either keys (psk_hint) or certificates (certfile)");
+    if (l->require_certificate && l->cafile == NULL && l->capath == NULL)
+        fail(k, "listener", "require_certificate", i, "require_certificate: needs a cafile or capath");
+    if (l->crlfile != NULL && l->cafile == NULL && l->capath == NULL)
+        fail(k, "listener", "crlfile", i, "crlfile: needs a cafile or capath");
+    if (l->use_identity_as_username && !l->require_certificate)
+        fail(k, "listener", "use_identity_as_username", i, "use_identity_as_username: needs require_certificate = true");
+    if (l->use_subject_as_username && !l->require_certificate)
+        fail(k, "listener", "use_subject_as_username", i, "use_subject_as_username: needs require_certificate = true");
+    if (l->use_subject_as_username && l->use_identity_as_username)
+        fail(k, "listener", "use_subject_as_username", i,
+             "use_subject_as_username: can't stand together with use_identity_as_username");
+}
+
+static void check_psk(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+    const struct { const char *key; bool on; } keys[] = {
+        { "keyfile", l->keyfile != NULL },
+        { "cafile", l->cafile != NULL },
+        { "capath", l->capath != NULL },
+        { "crlfile", l->crlfile != NULL },
+        { "require_certificate", l->require_certificate },
+        { "use_subject_as_username", l->use_subject_as_username },
+    };
+
+    if (l->auth.psk_file == NULL)
+        fail(k, "listener", "psk_hint", i, "psk_hint: needs a psk_file, here or in [auth]");
+    for (size_t j = 0; j < sizeof keys / sizeof keys[0]; j++)
+        if (keys[j].on)
+            fail(k, "listener", keys[j].key, i, "%s: a listener with psk_hint knows no certificates", keys[j].key);
+}
+
+static void check_tls(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+    char why[256];
+
+    if (!tls_built || !tls_wanted(l)) {
+        check_no_tls(k, i);
+        return;
+    }
+    if (l->certfile != NULL)
+        check_certificates(k, i);
+    else
+        check_psk(k, i);
+    if (l->ciphers != NULL && !tls_ciphers_check(l->ciphers, false, why, sizeof why))
+        fail(k, "listener", "ciphers", i, "ciphers: %s", why);
+    if (l->ciphers_tls13 != NULL && !tls_ciphers_check(l->ciphers_tls13, true, why, sizeof why))
+        fail(k, "listener", "ciphers_tls1.3", i, "ciphers_tls1.3: %s", why);
+    if (l->ciphers != NULL && l->tls_version == 0x0304)
+        fail(k, "listener", "ciphers", i, "ciphers: are for TLS 1.2, which tls_version excludes; see ciphers_tls1.3");
+}
+
+/* ---- listeners ---- */
+
 static void check_listener(struct check *k, int i)
 {
     const struct config_listener *l = &k->c->listeners[i];
@@ -88,6 +191,7 @@ static void check_listener(struct check *k, int i)
         fail(k, "listener", "mount_point", i, "mount_point: %s: + and # can't stand in a topic", log_qs(l->mount_point));
     if (l->auth.auto_id_prefix != NULL && strlen(l->auth.auto_id_prefix) > 1024)
         fail(k, "listener", "auto_id_prefix", i, "auto_id_prefix: longer than 1024 bytes");
+    check_tls(k, i);
 }
 
 static void check_place(struct check *k, int i)
@@ -143,6 +247,20 @@ static void check_writable(struct check *k, const char *section, const char *key
     free(copy);
 }
 
+struct tls_saying {
+    struct check *k;
+    int listener;
+};
+
+static void tls_says(void *arg, const char *key, bool error, const char *text)
+{
+    struct tls_saying *s = arg;
+
+    fail(s->k, "listener", key, s->listener, "%s: %s", key, text);
+    if (!error)
+        s->k->errors--;         /* advice */
+}
+
 unsigned config_check_files(const struct config *c, void (*say)(void *arg, const char *line), void *arg)
 {
     struct check k = { .c = c, .say = say, .arg = arg };
@@ -164,6 +282,7 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         if (l->interface != NULL && if_nametoindex(l->interface) == 0)
             fail(&k, "listener", "interface", (int)i, "interface: there is no %s on this machine",
                  log_qs(l->interface));
+        tls_check(l, tls_says, &(struct tls_saying){ &k, (int)i });
     }
     return k.errors;
 }

@@ -31,6 +31,9 @@ static const struct choice choices_domain[] = {
 static const struct choice choices_protocol[] = {
     { "mqtt", PROTOCOL_MQTT }, { NULL, 0 },
 };
+static const struct choice choices_tls_version[] = {
+    { "tlsv1.2", 0x0303 }, { "tlsv1.3", 0x0304 }, { NULL, 0 },
+};
 
 const struct section config_sections[SECTION_COUNT] = {
 #define X(name, named, doc) { #name, named, doc },

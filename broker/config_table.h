@@ -141,6 +141,8 @@ struct choice {
       "accounts, lines USER:HASH as `caddis passwd` and mosquitto_passwd write them")                             \
     X(auth, acl_file, PATH, GLOBAL(auth.acl_file), SYSCONFDIR "/caddis/acl", 0, 0, EXAMPLE, NULL,                 \
       "who may publish and read what, in mosquitto's format; without it everybody may everything")                \
+    X(auth, psk_file, PATH, GLOBAL(auth.psk_file), SYSCONFDIR "/caddis/psk", 0, 0, EXAMPLE, NULL,                 \
+      "keys for listeners with psk_hint, lines IDENTITY:HEXKEY")                                                  \
     X(auth, clientid_prefixes, LIST, GLOBAL(auth.clientid_prefixes), "sensor- gateway-", 0, 0, EXAMPLE, NULL,     \
       "only client ids that start so")                                                                            \
     X(auth, allow_zero_length_clientid, BOOL, GLOBAL(auth.allow_zero_length_clientid), "true", 0, 0, 0, NULL,     \
@@ -171,15 +173,43 @@ struct choice {
     X(listener, use_username_as_clientid, BOOL, LISTENER(use_username_as_clientid), "false", 0, 0, 0, NULL,       \
       "the user name replaces the client id: one session per user")                                               \
     X(listener, allow_anonymous, BOOL, LISTENER(auth.allow_anonymous), "false", 0, 0, EXAMPLE | INHERITED, NULL,  \
-      "overrides [auth] for this listener, as do the next four")                                                  \
+      "overrides [auth] for this listener, as do the next five")                                                  \
     X(listener, password_file, PATH, LISTENER(auth.password_file), SYSCONFDIR "/caddis/passwd", 0, 0,             \
       EXAMPLE | INHERITED, NULL, "accounts")                                                                      \
     X(listener, acl_file, PATH, LISTENER(auth.acl_file), SYSCONFDIR "/caddis/acl", 0, 0, EXAMPLE | INHERITED,     \
       NULL, "who may publish and read what")                                                                      \
+    X(listener, psk_file, PATH, LISTENER(auth.psk_file), SYSCONFDIR "/caddis/psk", 0, 0, EXAMPLE | INHERITED,     \
+      NULL, "keys for TLS-PSK")                                                                                   \
     X(listener, clientid_prefixes, LIST, LISTENER(auth.clientid_prefixes), "sensor- gateway-", 0, 0,              \
       EXAMPLE | INHERITED, NULL, "only client ids that start so")                                                 \
     X(listener, auto_id_prefix, STRING, LISTENER(auth.auto_id_prefix), "auto-", 0, 0, INHERITED, NULL,            \
-      "begin of an id that the broker gives")
+      "begin of an id that the broker gives")                                                                     \
+    X(listener, certfile, PATH, LISTENER(certfile), SYSCONFDIR "/caddis/server.crt", 0, 0, EXAMPLE, NULL,         \
+      "TLS: the broker's certificate in PEM form, followed by its issuers' if there are some between")            \
+    X(listener, keyfile, PATH, LISTENER(keyfile), SYSCONFDIR "/caddis/server.key", 0, 0, EXAMPLE, NULL,           \
+      "its private key, without a password. All these files are read again on reload")                            \
+    X(listener, cafile, PATH, LISTENER(cafile), SYSCONFDIR "/caddis/ca.crt", 0, 0, EXAMPLE, NULL,                 \
+      "authorities whose clients are let in, with require_certificate")                                           \
+    X(listener, capath, PATH, LISTENER(capath), SYSCONFDIR "/caddis/ca.d", 0, 0, EXAMPLE, NULL,                   \
+      "the same as a directory of files")                                                                         \
+    X(listener, crlfile, PATH, LISTENER(crlfile), SYSCONFDIR "/caddis/ca.crl", 0, 0, EXAMPLE, NULL,               \
+      "revoked certificates: the current list of each authority, one after the other")                            \
+    X(listener, require_certificate, BOOL, LISTENER(require_certificate), "false", 0, 0, 0, NULL,                 \
+      "clients have to show a certificate of an authority above")                                                 \
+    X(listener, use_identity_as_username, BOOL, LISTENER(use_identity_as_username), "false", 0, 0, 0, NULL,       \
+      "the certificate's common name, or the PSK identity, is the user name; no password is asked")               \
+    X(listener, use_subject_as_username, BOOL, LISTENER(use_subject_as_username), "false", 0, 0, 0, NULL,         \
+      "the same with all of the certificate's subject, as in CN=sensor-7,O=Example")                              \
+    X(listener, tls_version, CHOICE, LISTENER(tls_version), "tlsv1.2", 0, 0, 0, choices_tls_version,              \
+      "lowest version of TLS")                                                                                    \
+    X(listener, ciphers, STRING, LISTENER(ciphers), "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",  \
+      0, 0, EXAMPLE, NULL, "for TLS 1.2, in order of preference; without it: sound ones")                         \
+    X(listener, ciphers_tls1.3, STRING, LISTENER(ciphers_tls13), "TLS_AES_128_GCM_SHA256", 0, 0, EXAMPLE, NULL,   \
+      "the same for TLS 1.3")                                                                                     \
+    X(listener, dhparamfile, PATH, LISTENER(dhparamfile), SYSCONFDIR "/caddis/dh.pem", 0, 0, EXAMPLE, NULL,       \
+      "parameters for DHE ciphers, which only old clients need")                                                  \
+    X(listener, psk_hint, STRING, LISTENER(psk_hint), "sensors", 0, 0, EXAMPLE, NULL,                             \
+      "TLS with keys from psk_file instead of certificates; clients of TLS 1.2 see this text")
 
 struct directive {
     enum config_section section;

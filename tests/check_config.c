@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/config.h"
 #include "broker/config_table.h"
+#include "broker/tls.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -45,6 +46,8 @@ static struct config *load_good(const char *text)
 
 #define LONG50 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define LONG200 LONG50 LONG50 LONG50 LONG50
+
+#define TLS "[listener a]\ncertfile = /c\nkeyfile = /k\n"
 
 static const struct { const char *text, *want; } bad[] = {
     { "[brokr]\nuser = x\n", "f:1: unknown section \"brokr\"; did you mean [broker]?" },
@@ -104,6 +107,32 @@ static const struct { const char *text, *want; } bad[] = {
       "f:3: socket_domain: a Unix socket has none; leave it out" },
     { "[listener a]\naddress = /" LONG200 "\n", "f:2: address: the path of a Unix socket can have 107 bytes, this one has "
                                                 "201" },
+    { "[listener a]\ncertfile = /c\n", "f:2: certfile: needs a keyfile" },
+    { "[listener a]\nkeyfile = /k\n",
+      "f:2: keyfile: this listener has no TLS; set certfile and keyfile, or psk_hint" },
+    { "[listener a]\nrequire_certificate = yes\n",
+      "f:2: require_certificate: this listener has no TLS; set certfile and keyfile, or psk_hint" },
+    { "[listener a]\ntls_version = tlsv1.2\n",
+      "f:2: tls_version: this listener has no TLS; set certfile and keyfile, or psk_hint" },
+    { TLS "require_certificate = yes\n", "f:4: require_certificate: needs a cafile or capath" },
+    { TLS "crlfile = /r\n", "f:4: crlfile: needs a cafile or capath" },
+    { TLS "use_identity_as_username = yes\n", "f:4: use_identity_as_username: needs require_certificate = true" },
+    { TLS "use_subject_as_username = yes\n", "f:4: use_subject_as_username: needs require_certificate = true" },
+    { TLS "cafile = /a\nrequire_certificate = 1\nuse_identity_as_username = 1\nuse_subject_as_username = 1\n",
+      "f:7: use_subject_as_username: can't stand together with use_identity_as_username" },
+    { TLS "psk_hint = x\n", "f:4: psk_hint: a listener has either keys (psk_hint) or certificates (certfile)" },
+    { TLS "tls_version = tlsv1.1\n",
+      "f:4: tls_version: \"tlsv1.1\" is not one of tlsv1.2, tlsv1.3; did you mean tlsv1.2?" },
+    { TLS "ciphers = HIGH\n", "f:4: ciphers: \"HIGH\" is a rule for OpenSSL; name single ciphers, or leave the line out "
+                              "for sound ones" },
+    { TLS "ciphers_tls1.3 = TLS_AES_128_GCM_SHA265\n",
+      "f:4: ciphers_tls1.3: \"TLS_AES_128_GCM_SHA265\" is not a cipher of this library; did you mean "
+      "TLS13-AES128-GCM-SHA256?" },
+    { TLS "tls_version = tlsv1.3\nciphers = ECDHE-RSA-AES128-GCM-SHA256\n",
+      "f:5: ciphers: are for TLS 1.2, which tls_version excludes; see ciphers_tls1.3" },
+    { "[listener a]\npsk_hint = x\n", "f:2: psk_hint: needs a psk_file, here or in [auth]" },
+    { "[auth]\npsk_file = /p\n[listener a]\npsk_hint = x\ncafile = /a\n",
+      "f:5: cafile: a listener with psk_hint knows no certificates" },
     { "[listener a]\n[listener b]\n", "f:2: listener \"b\" wants the same address and port as listener \"a\" (f:1)" },
     { "[broker]\ninclude_dir = /nowhere/at/all\n", "f:2: include_dir: \"/nowhere/at/all\": No such file or directory" },
     { "[broker]\n" LONG200 " = 1\n", "f:2: expected 'key = value' or '[section]'" },
@@ -111,14 +140,45 @@ static const struct { const char *text, *want; } bad[] = {
     { "[broker]\r\n\tuser = x\r\nbad\r\n", "f:3: expected 'key = value' or '[section]'" },
 };
 
+/* Without TLS in the build the rows about it are different ones. */
+static bool needs_tls(const char *text)
+{
+    return !tls_built && (strstr(text, "file = ") != NULL || strstr(text, "psk") != NULL || strstr(text, "tls") != NULL ||
+                          strstr(text, "require_certificate") != NULL);
+}
+
 START_TEST(bad_rows)
 {
     struct said s;
     struct config *c = load(bad[_i].text, &s);
 
+    if (needs_tls(bad[_i].text)) {
+        ck_assert_ptr_null(c);
+        return;
+    }
     ck_assert_msg(c == NULL, "accepted: %s", bad[_i].text);
     ck_assert_str_eq(strtok(s.text, "\n"), bad[_i].want);
     ck_assert_uint_eq(s.lines, 1);
+}
+END_TEST
+
+START_TEST(keys_of_tls)
+{
+    struct said s;
+    struct config *c = load("[auth]\npsk_file = /p\n" TLS "[listener b]\npsk_hint = x\nport = 2\n", &s);
+
+    if (tls_built) {
+        ck_assert_msg(c != NULL, "%s", s.text);
+        ck_assert_str_eq(c->listeners[0].certfile, "/c");
+        ck_assert_int_eq(c->listeners[0].tls_version, 0x0303);
+        ck_assert_str_eq(c->listeners[1].auth.psk_file, "/p");
+    } else {
+        ck_assert_ptr_null(c);
+        ck_assert_str_eq(s.text, "f:4: certfile: this caddis was built without TLS\n"
+                                 "f:5: keyfile: this caddis was built without TLS\n"
+                                 "f:7: psk_hint: this caddis was built without TLS\n");
+    }
+    config_free(c);
 }
 END_TEST
 
@@ -428,7 +488,8 @@ START_TEST(sample_is_what_is_shipped)
     ck_assert_msg(f != NULL, "can't open %s", path);
     ck_assert_uint_gt(fread(shipped, 1, 65535, f), 0);
     fclose(f);
-    if (strlen(LOCALSTATEDIR) >= 4 && strlen(RUNSTATEDIR) >= 4) {
+    if (strlen(LOCALSTATEDIR) >= 4 && strlen(RUNSTATEDIR) >= 4 && strlen(SYSCONFDIR) >= 4) {
+        replace(text, SYSCONFDIR "/caddis/", "/etc/caddis/");
         replace(text, RUNSTATEDIR "/caddis.", "/run/caddis.");
         replace(text, LOCALSTATEDIR "/lib/caddis", "/var/lib/caddis");
     }
@@ -442,6 +503,9 @@ static void fixed_key(void *arg, const char *key)
 {
     hear(arg, key);
 }
+
+static const char *const tls_lines[] = { "\ncertfile", "\nkeyfile", "\ncafile", "\ncapath", "\ncrlfile", "\ntls_version",
+                                         "\nciphers", "\ndhparamfile" };
 
 /* With every key uncommented the sample says nothing new, except for the examples. */
 START_TEST(sample_loads)
@@ -457,6 +521,9 @@ START_TEST(sample_loads)
             *out++ = *p;
     *out = '\0';
     replace(all, "include_dir = /etc/caddis/conf.d\n", "\n");
+    replace(all, "psk_hint = sensors\n", "\n");      /* not together with certfile */
+    for (unsigned i = 0; !tls_built && i < sizeof tls_lines / sizeof tls_lines[0]; i++)
+        replace(all, tls_lines[i], "#");
     e = load_good(all);
     ck_assert_str_eq(e->listeners[0].name, "NAME");
     ck_assert_str_eq(e->user, "caddis");
@@ -541,6 +608,7 @@ int main(void)
 
     tcase_add_loop_test(t, bad_rows, 0, sizeof bad / sizeof bad[0]);
     tcase_add_loop_test(t, duration_rows, 0, sizeof durations / sizeof durations[0]);
+    tcase_add_test(t, keys_of_tls);
     tcase_add_test(t, all_errors_in_one_run);
     tcase_add_test(t, zero_byte);
     tcase_add_test(t, unreadable_files);
