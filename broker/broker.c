@@ -239,7 +239,7 @@ static bool may_adopt(const struct broker *b, struct config *now)
 {
     for (unsigned i = 0; i < b->listener_count; i++)
         if (listener_named(now, b->listeners[i].cfg->name) == NULL) {
-            log_error("[listener %s] is gone from the file; taking a listener away needs a restart",
+            log_error("not reloaded: [listener %s] is gone from the file; taking a listener away needs a restart",
                       b->listeners[i].cfg->name);
             return false;
         }
@@ -264,8 +264,10 @@ static void reload(struct broker *b)
     daemon_notify("RELOADING=1");
     if (now == NULL) {
         log_error("not reloaded: the configuration has errors, the old one stays in use");
-    } else if (!may_adopt(b, now) || !auth_reload(b, now)) {
-        log_error("not reloaded: the old configuration stays in use");
+    } else if (!may_adopt(b, now)) {
+        config_free(now);
+    } else if (!auth_reload(b, now)) {
+        log_error("not reloaded: a password or ACL file has errors, the old configuration stays in use");
         config_free(now);
     } else {
         adopt(b, now);

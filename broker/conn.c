@@ -373,7 +373,7 @@ static void conn_free(struct broker *b, struct conn *c)
 {
     int fd = c->source.fd;
 
-    if (c->session == NULL && c->state != CONN_UP)
+    if (c->session == NULL && c->state != CONN_UP && c->close_reason != CLOSE_REFUSED)
         log_down(b, c);
     conn_detach(b, c);
     list_unlink(&c->dirty);

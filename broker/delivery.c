@@ -474,14 +474,13 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
     }
 }
 
+/* What it has to wait for is durable: the connection began with a commit that came later (handle_connect.c). */
 static void send_again(struct broker *b, struct session *s, struct delivery *d)
 {
     fly(s, d);
     d->dup = true;
     if (d->state == RELEASED)
-        conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, journal_last(b), NULL);
-    else if (d->qos == 2)
-        conn_hold_publish(b, s->conn, d->pid, journal_last(b));
+        conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, 0, NULL);
     else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
         delivery_done(b, d);
 }

@@ -35,12 +35,15 @@ static uint8_t *connack_room(struct conn *c, struct view props, size_t *n)
     return outq_room(&c->out, *n);
 }
 
-static enum reason refuse(struct broker *b, struct conn *c, enum reason why)
+static enum reason refuse(struct broker *b, struct conn *c, const struct connect *p, enum reason why)
 {
     uint8_t *at = NULL;
     size_t n = 0;
 
     METRIC(b, CLIENTS_REFUSED)++;
+    if (log_allow(&b->limit_peer, 20, b->now_ms))
+        log_warning("client refused id=%s peer=%s user=%s reason=\"%s\"", log_q(p->client_id.p, p->client_id.len), c->peer,
+                    p->has_username ? log_q(p->username.p, p->username.len) : "-", reason_text(why));
     if (c->version == MQTT_50 || (c->version != 0 && reason_connack_v3(why) >= 0))
         at = connack_room(c, (struct view){ NULL, 0 }, &n);
     if (at != NULL) {
@@ -95,7 +98,7 @@ static void accept(struct broker *b, struct conn *c, const struct entry *e)
         props = connack_props(b, c, e, buf, sizeof buf);
     at = connack_room(c, props, &n);
     if (at == NULL) {
-        conn_close(b, c, CLOSE_TOO_LARGE);
+        conn_close_text(b, c, CLOSE_REFUSED, "its Maximum Packet Size has no room for CONNACK");
         return;
     }
     w = wr_make(at, n);
@@ -307,7 +310,7 @@ static void enter(struct broker *b, struct conn *c, struct entry *e)
     enum reason r = attach(b, c, e);
 
     if (r != R_OK) {
-        refuse(b, c, r);
+        refuse(b, c, &e->p, r);
         return;
     }
     c->state = CONN_UP;
@@ -348,10 +351,10 @@ enum reason handle_connect(struct broker *b, struct conn *c, const struct frame 
         r = login_keep_connect(c, f->head, f->body) ? R_OK : R_SERVER_UNAVAILABLE;
         if (r == R_OK && props_has(&e.p.props, PROP_AUTH_METHOD))
             r = auth_first(b, c, props_bytes(&e.p.props, PROP_AUTH_DATA));
-        return r == R_OK || r == R_CONTINUE_AUTHENTICATION ? R_OK : refuse(b, c, r);
+        return r == R_OK || r == R_CONTINUE_AUTHENTICATION ? R_OK : refuse(b, c, &e.p, r);
     }
     if (r != R_OK)
-        return refuse(b, c, r);
+        return refuse(b, c, &e.p, r);
     enter(b, c, &e);
     return R_OK;
 }
@@ -366,7 +369,7 @@ void handle_connect_verdict(struct broker *b, struct conn *c, const struct frame
     if (r == R_OK)
         r = verdict;
     if (r != R_OK) {
-        refuse(b, c, r);
+        refuse(b, c, &e.p, r);
         return;
     }
     if (user.p != NULL) {

@@ -70,15 +70,6 @@ uint64_t journal_next(struct broker *b)
     return j->seq + 1;
 }
 
-uint64_t journal_last(struct broker *b)
-{
-    struct journal *j = &b->journal;
-
-    if (j->waited < j->seq)
-        j->waited = j->seq;
-    return j->seq;
-}
-
 /* The delivery before d in the session's order that is not yet going to be written; NULL: there is none. */
 static struct delivery *unwritten_before(const struct delivery *d)
 {

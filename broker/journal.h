@@ -106,8 +106,6 @@ static inline bool journal_on(const struct journal *j)
 }
 /* The number of the next commit, 0 with persistence off; whoever asks for it in order to wait for it marks it wanted. */
 uint64_t journal_next(struct broker *b);
-/* The number of the last commit, to wait until what it wrote is durable. */
-uint64_t journal_last(struct broker *b);
 static inline bool journal_is_durable(const struct journal *j, uint64_t seq)
 {
     return seq <= j->durable;
