@@ -3,12 +3,14 @@
 #ifndef CADDIS_BROKER_CMD_H
 #define CADDIS_BROKER_CMD_H
 
-/*    name   what it does, for --help */
-#define COMMANDS(X)                                                                     \
-    X(check, "check a configuration and say who could connect; print a sample")         \
-    X(pub,   "publish messages")                                                        \
-    X(sub,   "subscribe and print messages")                                            \
-    X(show,  "show sessions, queues, retained messages and more from the store")
+/*    name     what it does, for --help */
+#define COMMANDS(X)                                                                  \
+    X(check,   "check a configuration and say who could connect; print a sample")    \
+    X(passwd,  "make and change password files")                                     \
+    X(explain, "say which line of an ACL file allows or denies a topic")             \
+    X(pub,     "publish messages")                                                   \
+    X(sub,     "subscribe and print messages")                                       \
+    X(show,    "show sessions, queues, retained messages and more from the store")
 
 enum {
     EXIT_OK = 0,

@@ -82,26 +82,33 @@ bool textfile_set(struct textfile *f, const char *name, struct view text, void (
     return true;
 }
 
-static struct view next_raw(struct textfile *f)
+bool textfile_raw(struct textfile *f, struct view *line)
 {
-    const char *p = f->text + f->at, *lf = memchr(p, '\n', f->len - f->at);
-    size_t n = lf != NULL ? (size_t)(lf - p) : f->len - f->at;
+    const char *p, *lf;
+    size_t n;
 
+    if (f->at == f->len)
+        return false;
+    p = f->text + f->at;
+    lf = memchr(p, '\n', f->len - f->at);
+    n = lf != NULL ? (size_t)(lf - p) : f->len - f->at;
     f->at += n + (lf != NULL);
     f->line++;
     if (f->line == 1 && n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) {
         p += 3;
         n -= 3;
     }
-    while (n > 0 && strchr(" \t\r\v\f", p[n - 1]) != NULL && p[n - 1] != '\0')
+    if (n > 0 && p[n - 1] == '\r')
         n--;
-    return (struct view){ (const uint8_t *)p, n };
+    *line = (struct view){ (const uint8_t *)p, n };
+    return true;
 }
 
 bool textfile_next(struct textfile *f, struct view *line)
 {
-    while (f->at < f->len) {
-        *line = next_raw(f);
+    while (textfile_raw(f, line)) {
+        while (line->len > 0 && strchr(" \t\r\v\f", line->p[line->len - 1]) != NULL && line->p[line->len - 1] != '\0')
+            line->len--;
         if (line->len == 0 || line->p[0] == '#')
             continue;
         if (utf8_valid(*line))

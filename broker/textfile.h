@@ -29,6 +29,8 @@ bool textfile_set(struct textfile *f, const char *name, struct view text, void (
 /* The next line that is neither empty nor a comment, without blanks at its end. Lines that are not UTF-8 count as
  * errors and are skipped. */
 bool textfile_next(struct textfile *f, struct view *line);
+/* The next line whatever it is, without its end; for who copies a file. */
+bool textfile_raw(struct textfile *f, struct view *line);
 /* An error in the current line (line 0: in the file). */
 void textfile_error(struct textfile *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Hands the text over to the caller, who calls textfile_wipe() in the end. Views into it stay good. */
