@@ -10,6 +10,7 @@
 #include "broker/login.h"
 #include "broker/pace.h"
 #include "broker/passwd_cache.h"
+#include "broker/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,21 @@ static bool prefix_allowed(char *const *prefixes, struct view id)
     return false;
 }
 
+bool auth_identity(const struct conn *c, struct view *user)
+{
+    const struct config_listener *l = c->listener->cfg;
+    const char *name = NULL;
+
+    *user = (struct view){ NULL, 0 };
+    if (!l->use_identity_as_username && !l->use_subject_as_username)
+        return true;
+    name = l->use_subject_as_username && tls_peer_subject(c) != NULL ? tls_peer_subject(c) : tls_peer_name(c);
+    if (name == NULL)
+        return l->auth.allow_anonymous || l->auth.password_file != NULL;
+    *user = (struct view){ (const uint8_t *)name, strlen(name) };
+    return user->len > 0 && user->len <= UINT16_MAX && utf8_valid(*user);
+}
+
 static enum reason scram_begin(struct broker *b, struct conn *c, const struct connect *p, const struct policy *l)
 {
     struct view method = props_bytes(&p->props, PROP_AUTH_METHOD);
@@ -170,11 +186,14 @@ enum reason auth_connect(struct broker *b, struct conn *c, const struct connect 
     const struct config_auth *a = &c->listener->cfg->auth;
     const struct policy *l = &b->auth->v[listener_index(b, c->listener)];
     struct passwd_try *t;
+    struct view proven;
 
     if (!prefix_allowed(a->clientid_prefixes, id))
         return R_CLIENTID_NOT_VALID;
     if (props_has(&p->props, PROP_AUTH_METHOD))
         return scram_begin(b, c, p, l);
+    if (auth_identity(c, &proven) && proven.p != NULL)
+        return R_OK;
     if (!p->has_username)
         return a->allow_anonymous ? R_OK : R_NOT_AUTHORIZED;
     if (l->users == NULL)

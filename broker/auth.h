@@ -17,6 +17,9 @@ bool auth_reload(struct broker *b, const struct config *cfg);
 /* The pacing of failed logins. */
 struct pace *auth_pace(struct broker *b);
 
+/* The user name that a client's certificate or key has proven, where the listener goes by it; p NULL: CONNECT's own
+ * counts. false: the listener asks for one and there is none. */
+bool auth_identity(const struct conn *c, struct view *user);
 /* May this CONNECT come in under this client id? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ...
  * R_CONTINUE_AUTHENTICATION: that takes longer, c->login has begun and needs the packet. */
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id);

@@ -151,8 +151,8 @@ struct broker *broker_new(struct config *cfg, char **why)
     if (!init(b) || !listen_open(b, why))
         goto fail;
     b->auth = auth_new(cfg);
-    if (b->auth == NULL) {
-        *why = strdup("a password or ACL file has errors, see above");
+    if (b->auth == NULL || !listen_load_tls(b)) {
+        *why = strdup("a file that the configuration names has errors, see above");
         goto fail;
     }
     if (cfg->persistence)
@@ -266,8 +266,8 @@ static void reload(struct broker *b)
         log_error("not reloaded: the configuration has errors, the old one stays in use");
     } else if (!may_adopt(b, now)) {
         config_free(now);
-    } else if (!auth_reload(b, now)) {
-        log_error("not reloaded: a password or ACL file has errors, the old configuration stays in use");
+    } else if (!listen_reload_tls(b, now) || !auth_reload(b, now)) {
+        log_error("not reloaded: a file that the configuration names has errors, the old configuration stays in use");
         config_free(now);
     } else {
         adopt(b, now);

@@ -49,22 +49,12 @@ static void print_place(const struct config_listener *l)
         printf(" (%s only)", l->socket_domain == DOMAIN_IPV4 ? "IPv4" : "IPv6");
 }
 
-static bool is_loopback(const struct config_listener *l)
-{
-    return l->address != NULL && (strcmp(l->address, "localhost") == 0 || strcmp(l->address, "::1") == 0 ||
-                                  strncmp(l->address, "127.", 4) == 0);
-}
-
 static void print_who(const struct config_listener *l)
 {
-    const char *from = listener_is_unix(l) ? "on this machine who may open the socket"
-                       : is_loopback(l)    ? "on this machine"
-                                           : "who can reach it";
+    char who[256];
 
-    if (l->auth.allow_anonymous)
-        printf("everybody %s, without a password", from);
-    else
-        printf("nobody: allow_anonymous is false and there are no accounts");
+    listener_who(l, who, sizeof who);
+    fputs(who, stdout);
     for (unsigned i = 0; l->auth.clientid_prefixes != NULL && l->auth.clientid_prefixes[i] != NULL; i++)
         printf("%s%s", i == 0 ? "; client ids that start with " : ", ", log_qs(l->auth.clientid_prefixes[i]));
 }

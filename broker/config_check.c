@@ -223,6 +223,33 @@ unsigned config_check_clashes(const struct config *c, bool sound,
     return k.errors;
 }
 
+static bool is_loopback(const struct config_listener *l)
+{
+    return l->address != NULL && (strcmp(l->address, "localhost") == 0 || strcmp(l->address, "::1") == 0 ||
+                                  strncmp(l->address, "127.", 4) == 0);
+}
+
+bool listener_who(const struct config_listener *l, char *out, size_t cap)
+{
+    const struct config_auth *a = &l->auth;
+    bool identity = l->use_identity_as_username || l->use_subject_as_username;
+    const char *from = listener_is_unix(l) ? "on this machine who may open the socket"
+                       : is_loopback(l)    ? "on this machine"
+                                           : "who can reach it";
+    const char *tls = l->require_certificate ? " and a certificate that cafile or capath knows" : "";
+
+    if (a->allow_anonymous)
+        snprintf(out, cap, "everybody %s%s, without a password", from, tls);
+    else if (a->password_file != NULL || identity)
+        snprintf(out, cap, "everybody %s with %s%s%s%s", from, identity ? "a client certificate or key" : "",
+                 identity && a->password_file != NULL ? ", or " : "",
+                 a->password_file != NULL ? "an account in password_file" : "", identity ? "" : tls);
+    else
+        snprintf(out, cap, "nobody: set [auth] password_file (caddis passwd -c FILE USER makes one), or "
+                           "allow_anonymous = true");
+    return a->allow_anonymous || a->password_file != NULL || identity;
+}
+
 /* ---- files ---- */
 
 /* The directory must be there and writable; the file itself, where it exists, must be a writable regular file. */

@@ -5,6 +5,7 @@
 #include "broker/auth.h"
 #include "broker/listen.h"
 #include "broker/login.h"
+#include "broker/tls.h"
 #include "broker/will.h"
 
 #include <stdio.h>
@@ -299,9 +300,10 @@ static void say_up(struct broker *b, const struct conn *c, const struct entry *e
 
     if (!b->cfg->log_connections)
         return;
-    log_info("client up id=%s peer=%s ver=%s user=%s keepalive_s=%u clean=%d resumed=%d queued=%u", conn_name(c), c->peer,
-             versions[c->version], e->p.has_username ? log_q(e->p.username.p, e->p.username.len) : "-", c->keepalive_s,
-             e->p.clean_start, e->session_present, session_waiting(c->session));
+    log_info("client up id=%s peer=%s ver=%s user=%s keepalive_s=%u clean=%d resumed=%d queued=%u%s%s", conn_name(c),
+             c->peer, versions[c->version], e->p.has_username ? log_q(e->p.username.p, e->p.username.len) : "-",
+             c->keepalive_s, e->p.clean_start, e->session_present, session_waiting(c->session),
+             c->tls != NULL ? " tls=" : "", c->tls != NULL ? log_qs(tls_describe(c)) : "");
 }
 
 /* It may come in. */
@@ -329,11 +331,18 @@ static void enter(struct broker *b, struct conn *c, struct entry *e)
 static enum reason begin(struct broker *b, struct conn *c, const struct frame *f, struct entry *e)
 {
     enum reason r = connect_decode(f->head, f->body, &e->p);
+    struct view proven;
 
     c->version = (uint8_t)e->p.version;
     if (r != R_OK) {
         METRIC(b, PROTOCOL_ERRORS)++;
         return r;
+    }
+    if (!auth_identity(c, &proven))
+        return R_NOT_AUTHORIZED;
+    if (proven.p != NULL) {
+        e->p.has_username = true;
+        e->p.username = proven;
     }
     set_limits(c, &e->p);
     return admit(b, c, e);

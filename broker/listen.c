@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/listen.h"
 
+#include "broker/config_check.h"
+#include "broker/tls.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +23,11 @@
 #define BACKLOG      1024
 /* An address that is not there yet (network coming up) is tried again this often. */
 #define RETRY_MS     2000
+/* Certificates that were replaced are noticed by the first client after this long. */
+#define TLS_LOOK_MS  10000
+#define DAY_MS       86400000
+/* A certificate that ends sooner than this is warned of. */
+#define TLS_WARN_MS  (21 * (int64_t)DAY_MS)
 
 /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix". */
 static void address_text(const struct sockaddr_storage *sa, char *out, size_t cap)
@@ -48,9 +56,114 @@ static void address_text(const struct sockaddr_storage *sa, char *out, size_t ca
 
 /* ---- accepting ---- */
 
+static void warn_expiry(const struct broker *b, const struct listener *l)
+{
+    int64_t left = tls_expires_ms(l->tls) - b->wall_ms;
+
+    if (left < TLS_WARN_MS)
+        log_warning("certificate %s listener=%s file=%s days=%lld", left < 0 ? "has expired" : "expires soon",
+                    log_qs(l->cfg->name), log_qs(l->cfg->certfile), (long long)(left / DAY_MS));
+}
+
+/* A renewed certificate is taken without a signal. */
+static void look_at_tls_files(struct broker *b, struct listener *l)
+{
+    char *why = NULL;
+
+    if (b->now_ms - l->tls_seen_ms < TLS_LOOK_MS)
+        return;
+    if (b->now_ms - l->tls_seen_ms > DAY_MS)
+        warn_expiry(b, l);
+    l->tls_seen_ms = b->now_ms;
+    if (!tls_context_changed(l->tls))
+        return;
+    if (tls_context_reload(l->tls, l->cfg, &why)) {
+        log_notice("certificates reloaded listener=%s", log_qs(l->cfg->name));
+        warn_expiry(b, l);
+    } else if (log_allow(&b->limit_peer, 5, b->now_ms)) {
+        log_error("certificates changed and can't be used, the old ones stay listener=%s error=%s", log_qs(l->cfg->name),
+                  log_qs(why));
+    }
+    free(why);
+}
+
 void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer)
 {
-    conn_new(b, l, fd, peer);
+    struct conn *c;
+
+    if (l->tls != NULL)
+        look_at_tls_files(b, l);
+    c = conn_new(b, l, fd, peer);
+    if (c != NULL && l->tls != NULL && !tls_accept(l->tls, c, fd))
+        conn_close(b, c, CLOSE_NO_MEMORY);
+}
+
+static struct tls_context *load_tls(const struct config_listener *cfg, bool *ok)
+{
+    char *why = NULL;
+    struct tls_context *t = tls_context_new(cfg, &why);
+
+    if (t == NULL) {
+        log_error("TLS is not possible listener=%s error=%s", log_qs(cfg->name), log_qs(why));
+        *ok = false;
+    }
+    free(why);
+    return t;
+}
+
+bool listen_load_tls(struct broker *b)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+
+        if (!tls_wanted(l->cfg))
+            continue;
+        l->tls = load_tls(l->cfg, &ok);
+        l->tls_seen_ms = b->now_ms;
+        if (l->tls != NULL)
+            warn_expiry(b, l);
+    }
+    return ok;
+}
+
+static const struct config_listener *listener_in(const struct config *cfg, const char *name)
+{
+    for (unsigned i = 0; i < cfg->listener_count; i++)
+        if (strcmp(cfg->listeners[i].name, name) == 0)
+            return &cfg->listeners[i];
+    return NULL;
+}
+
+/* Twice: first whether all of them can be loaded, then for good. */
+bool listen_reload_tls(struct broker *b, struct config *now)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        const struct config_listener *cfg = listener_in(now, b->listeners[i].cfg->name);
+        struct tls_context *t;
+
+        if (cfg == NULL || b->listeners[i].tls == NULL || !tls_wanted(cfg))
+            continue;
+        t = load_tls(cfg, &ok);
+        tls_context_free(&t);
+    }
+    for (unsigned i = 0; ok && i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+        const struct config_listener *cfg = listener_in(now, l->cfg->name);
+        char *why = NULL;
+
+        if (cfg == NULL || l->tls == NULL || !tls_wanted(cfg))
+            continue;
+        if (tls_context_reload(l->tls, cfg, &why))
+            warn_expiry(b, l);
+        else
+            log_error("certificates stay as they were listener=%s error=%s", log_qs(l->cfg->name), log_qs(why));
+        free(why);
+    }
+    return ok;
 }
 
 static void pause_accepting(struct broker *b, bool pause)
@@ -232,6 +345,14 @@ static unsigned open_listener(struct listener *l, const char **err)
     return l->socket_count;
 }
 
+static void say_who(const struct listener *l)
+{
+    char who[256];
+    bool anybody = listener_who(l->cfg, who, sizeof who);
+
+    log_at(anybody ? LEVEL_NOTICE : LEVEL_WARNING, "access listener=%s: %s", log_qs(l->cfg->name), who);
+}
+
 static void start_listener(struct broker *b, struct listener *l)
 {
     for (unsigned i = 0; i < l->socket_count; i++) {
@@ -246,6 +367,8 @@ static void start_listener(struct broker *b, struct listener *l)
         log_notice("listening name=%s on %s protocol=mqtt%s", log_qs(l->cfg->name), s->name,
                    l->tls != NULL ? " tls=yes" : "");
     }
+    if (l->socket_count > 0)
+        say_who(l);
 }
 
 static void retry(struct timer *t, void *arg)
@@ -324,6 +447,7 @@ void listen_close(struct broker *b)
         }
         if (l->socket_count > 0 && is_path(l->cfg->address))
             unlink(l->cfg->address);
+        tls_context_free(&l->tls);
         assert(list_empty(&l->conns));
     }
     mem_free(MEM_OTHER, b->listeners);

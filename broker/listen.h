@@ -24,12 +24,17 @@ struct listener {
     struct timer retry;             /* address not there yet, or no descriptors left */
     bool paused;
     struct tls_context *tls;        /* NULL: plain */
+    uint64_t tls_seen_ms;           /* when its files were last looked at */
 };
 
 /* Binds every address of every listener. false: not one socket could be opened; *why. */
 bool listen_open(struct broker *b, char **why);
 /* A new connection on this listener; the fd is taken over. */
 void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer);
+/* Certificates, keys and what else the listeners name: loaded for the first time, or again. All or nothing; false: what
+ * is wrong has been logged. */
+bool listen_load_tls(struct broker *b);
+bool listen_reload_tls(struct broker *b, struct config *now);
 /* Starts accepting. */
 void listen_start(struct broker *b);
 void listen_stop(struct broker *b);      /* stops accepting; open connections stay */
