@@ -38,7 +38,7 @@ struct sub {
 struct forwarder {
     int epoll, listener;
     struct sub *subs[BUCKETS];
-    struct conn *dirty;
+    struct conn *dirty, **dirty_end;    /* first come, first sent: a delivery leaves before its acknowledgement */
     uint8_t in[READ_LEN];
 };
 
@@ -71,8 +71,9 @@ static void stage(struct forwarder *f, struct conn *c, const uint8_t *bytes, siz
     c->out_len += len;
     if (!c->dirty) {
         c->dirty = true;
-        c->next_dirty = f->dirty;
-        f->dirty = c;
+        c->next_dirty = NULL;
+        *f->dirty_end = c;
+        f->dirty_end = &c->next_dirty;
     }
 }
 
@@ -109,6 +110,7 @@ static void flush(struct forwarder *f)
         if (c->fd < 0)
             free(c);            /* closed in this turn */
     }
+    f->dirty_end = &f->dirty;
 }
 
 static void subscribe(struct forwarder *f, struct conn *c, const uint8_t *b)
@@ -292,6 +294,7 @@ int main(int argc, char **argv)
     static struct forwarder f;
     struct epoll_event ev[EVENTS];
 
+    f.dirty_end = &f.dirty;
     start(&f, (uint16_t)(argc > 1 ? atoi(argv[1]) : 0));
     for (;;) {
         int n = epoll_wait(f.epoll, ev, EVENTS, -1);

@@ -4,7 +4,7 @@
 
 #include "bench/load.h"
 
-enum { GROUP = 50 };
+enum { GROUP = 50, SETTLE_S = 4 };       /* what a broker puts off for a few seconds is done by then */
 
 static struct client *make(const struct options *o, bool durable)
 {
@@ -61,7 +61,7 @@ void scene_idle(const struct options *o)
     watch_open(&w, o->pid);
     watch_take(&w, &before, true);
     clients_open(&p, c, o->n, o->parallel);
-    rest(&p, 1.5);
+    rest(&p, SETTLE_S);
     watch_take(&w, &full, true);
     report_number("before_kb", (double)before.private_kb);
     report_number("private_bytes", ((double)full.private_kb - (double)before.private_kb) * 1024 / o->n);
@@ -71,7 +71,7 @@ void scene_idle(const struct options *o)
     report_number("wakeups_per_second", (double)(quiet.switches - full.switches) / seconds);
     report_number("writes_per_hour", (double)(quiet.write_bytes - full.write_bytes) / seconds * 3600);
     clients_close(&p, c, o->n, true);
-    rest(&p, 3);
+    rest(&p, SETTLE_S);
     watch_take(&w, &gone, true);
     report_number("given_back",
                   full.private_kb <= before.private_kb ? 1 :
@@ -98,7 +98,7 @@ void scene_sleepers(const struct options *o)
         clients_open(&p, c + done, n, o->parallel);
         clients_close(&p, c + done, n, true);
     }
-    rest(&p, 3);
+    rest(&p, SETTLE_S);
     watch_take(&w, &after, true);
     report_number("private_bytes", ((double)after.private_kb - (double)before.private_kb) * 1024 / o->n);
     watch_close(&w);
