@@ -393,6 +393,7 @@ static void commit_done(struct broker *b)
     j->failures = 0;
     j->said_ms = 0;
     j->last_commit_ms = b->now_ms;
+    j->upkeep = true;
     if (!j->async) {
         j->durable = j->seq;
         conn_release_all(b);
@@ -509,6 +510,8 @@ void journal_turn(struct broker *b)
     if (commit_at(b) <= b->now_ms)
         commit(b);
     sync_start(b);
+    if (j->upkeep)
+        journal_upkeep(b);
     next = commit_at(b);
     if (!list_empty(&j->fresh) && j->gather_by_ms < next)
         next = j->gather_by_ms;
@@ -516,6 +519,15 @@ void journal_turn(struct broker *b)
         timer_disarm(&j->timer);
     else
         timer_arm(&b->wheel, &j->timer, next);
+}
+
+int journal_watch_sync(struct broker *b)
+{
+    struct journal *j = &b->journal;
+
+    loop_del(&b->loop, &j->sync);
+    return j->async && persist_sync_fd(j->db) >= 0
+               ? loop_add(&b->loop, &j->sync, persist_sync_fd(j->db), LOOP_READ) : 0;
 }
 
 int journal_init(struct broker *b, struct persist *db, bool async)
@@ -530,9 +542,7 @@ int journal_init(struct broker *b, struct persist *db, bool async)
     list_init(&j->changed);
     list_init(&j->retained);
     list_init(&j->sessions);
-    if (db != NULL && async && persist_sync_fd(db) >= 0)
-        return loop_add(&b->loop, &j->sync, persist_sync_fd(db), LOOP_READ);
-    return 0;
+    return db != NULL ? journal_watch_sync(b) : 0;
 }
 
 bool journal_fini(struct broker *b)

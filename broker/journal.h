@@ -84,6 +84,9 @@ struct journal {
     uint64_t syncing;               /* commit that the sync under way covers; 0: none under way */
     uint64_t attempt;
     uint64_t last_commit_ms, lazy_by_ms, gather_by_ms, retry_ms;
+    uint64_t looked_ms, wal_said_bytes;             /* see journal_upkeep.c */
+    struct log_limit limit;
+    bool upkeep;                    /* there was a commit since the last upkeep */
     bool want;                      /* somebody waits for the next commit */
     bool lazy;                      /* there are changes that must be written by lazy_by_ms */
     bool async;                     /* commits need a sync to be durable */
@@ -146,6 +149,10 @@ void journal_dropped(struct broker *b, struct view client_id, const char *reason
 
 /* Writes everything marked as due in one transaction (journal_turn() decides when). */
 enum persist_rc journal_write(struct broker *b);
+/* The loop waits for the store's sync_fd; to be called again when the store was opened anew. -1: errno. */
+int journal_watch_sync(struct broker *b);
+/* After a commit, when no sync is under way. */
+void journal_upkeep(struct broker *b);
 /* The queues of these sessions, ended in an earlier run, are still to be deleted. */
 void journal_resume_ended(struct broker *b, int64_t session_id);
 
