@@ -273,7 +273,7 @@ struct acl_who acl_who(const struct acl *a, struct view id, struct view user)
     w.rule_count = list.count;
     if (has_any(id, a->pattern_uses_id ? "+#/" : "+#"))
         w.barred = ACL_BARRED_ID;
-    else if (has_any(user, a->pattern_uses_user ? "+#/" : "+#"))
+    else if (user.p != NULL && has_any(user, a->pattern_uses_user ? "+#/" : "+#"))
         w.barred = ACL_BARRED_USER;
     return w;
 }

@@ -1,5 +1,5 @@
-/* Base64 with padding (RFC 4648, section 4), strict: no blanks, no line feeds, nothing behind the padding, no stray bits.
- * Two texts that decode to the same bytes are the same text, so a stored hash has one spelling only.
+/* Base64 with padding (RFC 4648, section 4), strict: no blanks, no line feeds, nothing behind the padding, no stray
+ * bits. Two texts that decode to the same bytes are the same text, so a stored hash has one spelling only.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_BASE64_H
 #define CADDIS_BROKER_BASE64_H

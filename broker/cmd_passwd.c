@@ -59,7 +59,7 @@ static int failed(const char *path, const char *what)
 /* ---- options ---- */
 
 __attribute__((format(printf, 1, 2)))
-static int wrong(const char *fmt, ...)
+static void complain(const char *fmt, ...)
 {
     va_list ap;
 
@@ -68,8 +68,8 @@ static int wrong(const char *fmt, ...)
     vfprintf(stderr, fmt, ap);
     va_end(ap);
     fputs("; `caddis passwd --help` shows how\n", stderr);
-    return EXIT_USAGE;
 }
+#define wrong(...) (complain(__VA_ARGS__), EXIT_USAGE)
 
 static const char *bad_user(const char *user)
 {
@@ -254,8 +254,7 @@ static bool ask(struct job *j)
 
 struct output {
     FILE *f;
-    char *path;                 /* NULL: standard output */
-    char *temporary;
+    char *path, *temporary;     /* not for standard output */
 };
 
 /* The directory too: without that the new name may not survive a power cut. */
@@ -286,55 +285,70 @@ static bool dress(int fd, const char *path)
     return fchmod(fd, st.st_mode & 07777) == 0;
 }
 
-static bool begin_output(struct output *o, const char *path)
+static void free_output(struct output *o)
 {
-    int fd = -1;
+    free(o->temporary);
+    free(o->path);
+}
 
-    *o = (struct output){ 0 };
-    if (strcmp(path, "-") == 0) {
-        o->f = stdout;
-        return true;
-    }
-    /* A link stays, what it points to is replaced. */
+/* NULL: errno. A link stays, what it points to is replaced. */
+static FILE *open_beside(struct output *o, const char *path)
+{
+    FILE *f = NULL;
+    int fd, saved;
+
     o->path = realpath(path, NULL);
     if (o->path == NULL && errno == ENOENT)
         o->path = strdup(path);
-    if (o->path != NULL && asprintf(&o->temporary, "%s.XXXXXX", o->path) < 0)
-        o->temporary = NULL;
-    if (o->temporary != NULL)
-        fd = mkostemp(o->temporary, O_CLOEXEC);
-    if (fd >= 0 && dress(fd, o->path))
-        o->f = fdopen(fd, "w");
+    if (o->path == NULL)
+        return NULL;
+    o->temporary = malloc(strlen(o->path) + sizeof ".XXXXXX");
+    if (o->temporary == NULL)
+        return NULL;
+    sprintf(o->temporary, "%s.XXXXXX", o->path);
+    fd = mkostemp(o->temporary, O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    if (dress(fd, o->path))
+        f = fdopen(fd, "w");
+    if (f == NULL) {
+        saved = errno;
+        unlink(o->temporary);
+        close(fd);
+        errno = saved;
+    }
+    return f;
+}
+
+static bool begin_output(struct output *o, const char *path)
+{
+    *o = (struct output){ 0 };
+    o->f = strcmp(path, "-") == 0 ? stdout : open_beside(o, path);
     if (o->f != NULL)
         return true;
     failed(path, "can't write a new one beside it");
-    if (fd >= 0) {
-        unlink(o->temporary);
-        close(fd);
-    }
-    free(o->temporary);
-    free(o->path);
+    free_output(o);
     return false;
 }
 
 /* Puts it in the place of the old one, or drops it. The exit code. */
 static int end_output(struct output *o, int code)
 {
-    bool bad = code == EXIT_OK && (fflush(o->f) != 0 || ferror(o->f) || (o->path != NULL && fsync(fileno(o->f)) < 0));
+    bool bad = fflush(o->f) != 0 || ferror(o->f);
 
-    if (o->path == NULL)
-        return bad ? failed("standard output", "can't be written") : code;
-    bad |= fclose(o->f) != 0;
-    if (code == EXIT_OK && !bad)
-        bad = rename(o->temporary, o->path) < 0;
-    if (bad)
-        code = failed(o->path, "can't be written");
-    if (code != EXIT_OK)
-        unlink(o->temporary);
-    else
-        sync_directory(o->path);
-    free(o->temporary);
-    free(o->path);
+    if (o->temporary != NULL) {
+        bad |= fsync(fileno(o->f)) < 0;
+        bad |= fclose(o->f) != 0;
+        if (code == EXIT_OK && !bad)
+            bad = rename(o->temporary, o->path) < 0;
+        if (code == EXIT_OK && !bad)
+            sync_directory(o->path);
+    }
+    if (code == EXIT_OK && bad)
+        code = failed(o->path != NULL ? o->path : "standard output", "can't be written");
+    if (code != EXIT_OK && o->temporary != NULL)
+        unlink(o->temporary);       /* last: it may change errno */
+    free_output(o);
     return code;
 }
 

@@ -1,5 +1,5 @@
-/* Pacing of failed logins. A bucket is kept as one number: the time when it will be full again. That needs no refilling,
- * and an empty place in the table is a bucket that was full at time 0.
+/* Pacing of failed logins. A bucket is kept as one number: the time when it will be full again. That needs no
+ * refilling, and an empty place in the table is a bucket that was full at time 0.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/pace.h"
 

@@ -1,5 +1,5 @@
-/* Pacing of failed logins by the address they come from: a bucket of tokens each, one token per failure, filling up again
- * with time. An IPv6 address counts by its first 64 bits, because who has one has all of them.
+/* Pacing of failed logins by the address they come from: a bucket of tokens each, one token per failure, filling up
+ * again with time. An IPv6 address counts by its first 64 bits, because who has one has all of them.
  *
  * The table is bounded. An address that failed least lately makes room for a new one.
  *

@@ -223,8 +223,8 @@ bool passwd_check(const struct passwd *p, struct passwd_cache *cache, struct vie
 
 /* ---- SCRAM ---- */
 
-/* Iterations and length of a salt as a SCRAM account of this file has them, picked by the name; without any such, as new
- * ones get. */
+/* Iterations and length of a salt as a SCRAM account of this file has them, picked by the name; without any such, as
+ * new ones get. */
 static void scram_stand_in(const struct passwd *p, struct view user, struct passwd_hash *h)
 {
     uint64_t pick = hash_bytes(&p->users.key, 2, user.p, user.len);

@@ -18,7 +18,8 @@ struct passwd;
  * machine may read gets a warning in the log. An empty file is fine: nobody has an account. */
 struct passwd *passwd_load(const char *path, void (*say)(void *arg, const char *line), void *arg);
 /* The same from memory; `name` stands for the file. */
-struct passwd *passwd_load_text(const char *name, struct view text, void (*say)(void *arg, const char *line), void *arg);
+struct passwd *passwd_load_text(const char *name, struct view text, void (*say)(void *arg, const char *line),
+                                void *arg);
 void passwd_free(struct passwd **pp);
 uint32_t passwd_count(const struct passwd *p);
 
@@ -46,7 +47,8 @@ bool passwd_check(const struct passwd *p, struct passwd_cache *cache, struct vie
 enum passwd_scram { PASSWD_SCRAM_KEYS, PASSWD_SCRAM_NO_KEYS, PASSWD_SCRAM_NO_USER };
 
 /* The user's SCRAM keys. NO_KEYS: the account has a hash of another kind, for which there are none. In both other cases
- * *h gets iterations and length of a salt as the file's SCRAM accounts have them, for an answer that gives nothing away. */
+ * *h gets iterations and length of a salt as the file's SCRAM accounts have them, for an answer that gives nothing
+ * away. */
 enum passwd_scram passwd_scram_find(const struct passwd *p, struct view user, struct passwd_hash *h);
 
 #endif

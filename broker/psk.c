@@ -116,6 +116,6 @@ unsigned psk_find(const struct psk *p, struct view identity, uint8_t key[PSK_KEY
         return 0;
     hex = p->identities.v[i].value;
     for (unsigned n = 0; n < hex.len / 2; n++)
-        key[n] = (uint8_t)(nibble(hex.p[2 * n]) << 4 | nibble(hex.p[2 * n + 1]));
+        key[n] = (uint8_t)((unsigned)nibble(hex.p[2 * n]) << 4 | (unsigned)nibble(hex.p[2 * n + 1]));
     return (unsigned)hex.len / 2;
 }

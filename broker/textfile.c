@@ -54,7 +54,7 @@ bool textfile_open(struct textfile *f, const char *path, void (*say)(void *arg, 
 {
     /* Not blocking: a FIFO would hold up the broker until somebody writes to it. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
+    struct stat st = { 0 };
     const char *why = unreadable(fd, &st);
 
     start(f, path, say, arg);
