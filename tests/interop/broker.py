@@ -27,6 +27,7 @@ class Broker:
         self.program = os.path.abspath(os.environ.get("CADDIS", "./caddis"))
         self.dir = tempfile.mkdtemp(prefix="caddis-interop-")
         self.port = 0
+        self.more = "allow_anonymous = true\n"   # of the listener's section
         self.process = None
         self.starts = 0
         if not os.access(self.program, os.X_OK):
@@ -39,8 +40,8 @@ class Broker:
         log = os.path.join(self.dir, "log.%d" % self.starts)
         with open(path, "w", encoding="utf-8") as f:
             f.write("[broker]\nenable_control = false\n%s[persistence]\npath = %s/caddis.db\n"
-                    "[listener default]\naddress = 127.0.0.1\nport = %d\nallow_anonymous = true\n"
-                    % ("user = root\n" if os.geteuid() == 0 else "", self.dir, self.port))
+                    "[listener default]\naddress = 127.0.0.1\nport = %d\n%s"
+                    % ("user = root\n" if os.geteuid() == 0 else "", self.dir, self.port, self.more))
         with open(log, "wb") as out:
             self.process = subprocess.Popen([self.program, "-c", path], stderr=out)
 
