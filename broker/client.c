@@ -28,7 +28,7 @@ struct buffer {
 
 struct client {
     const struct client_events *events;
-    int fd;
+    struct net net;
     enum version version;
     bool trace, stopped, over;
     char why[CLIENT_WHY_MAX];
@@ -91,9 +91,11 @@ static void over(struct client *c, const char *why)
 static void flush(struct client *c)
 {
     while (c->out.len > 0 && !c->over) {
-        ssize_t n = send(c->fd, c->out.p + c->out.start, c->out.len, MSG_NOSIGNAL);
+        ssize_t n = net_write(&c->net, c->out.p + c->out.start, c->out.len);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EPROTO && net_trouble(&c->net) != NULL)
+            over(c, net_trouble(&c->net));
         if (n < 0) {
             /* What the server said before it closed is worth more than "broken pipe": it is read first. */
             if (errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
@@ -454,7 +456,7 @@ static void handle_input(struct client *c)
 static void read_some(struct client *c)
 {
     uint8_t *p = room(&c->in, READ_STEP);
-    ssize_t n = recv(c->fd, p, READ_STEP, 0);
+    ssize_t n = net_read(&c->net, p, READ_STEP);
 
     if (n > 0) {
         c->in.len += (size_t)n;
@@ -462,7 +464,7 @@ static void read_some(struct client *c)
     } else if (n == 0) {
         over(c, c->connacked ? "the server closed the connection" : "the server closed the connection without an answer");
     } else if (errno != EAGAIN && errno != EINTR) {
-        over(c, strerror(errno));
+        over(c, net_trouble(&c->net) != NULL ? net_trouble(&c->net) : strerror(errno));
     }
 }
 
@@ -494,7 +496,7 @@ static int keep_alive(struct client *c, uint64_t now)
 
 int client_poll(struct client *c, int other_fd, int timeout_ms)
 {
-    struct pollfd fds[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = other_fd, .events = POLLIN } };
+    struct pollfd fds[2] = { { .fd = c->net.fd, .events = POLLIN }, { .fd = other_fd, .events = POLLIN } };
     uint64_t start = clock_mono_ms();
     bool staged = c->out.len > 0;
     int got = 0;
@@ -514,10 +516,12 @@ int client_poll(struct client *c, int other_fd, int timeout_ms)
             break;
         if (left >= 0 && (wait < 0 || left < wait))
             wait = left;
-        fds[0].events = (short)(POLLIN | (c->out.len > 0 ? POLLOUT : 0));
-        n = poll(fds, other_fd >= 0 ? 2 : 1, wait);
+        fds[0].events = net_events(&c->net, c->out.len > 0);
+        n = poll(fds, other_fd >= 0 ? 2 : 1, net_pending(&c->net) ? 0 : wait);
         if (n < 0)
             return 0;
+        if (net_pending(&c->net))
+            fds[0].revents |= POLLIN;
         if (fds[0].revents & POLLOUT) {
             flush(c);
             got |= c->out.len == 0 ? CLIENT_SENT : 0;
@@ -566,9 +570,11 @@ struct client *client_open(const struct client_options *o, const struct client_e
         return NULL;
     c->events = events;
     learn_options(c, o);
-    c->fd = o->unix_path != NULL ? net_connect_unix(o->unix_path, why, CLIENT_WHY_MAX)
-                                 : net_connect(o->host, o->port, deadline, why, CLIENT_WHY_MAX);
-    if (c->fd < 0)
+    c->net.fd = o->unix_path != NULL ? net_connect_unix(o->unix_path, why, CLIENT_WHY_MAX)
+                                     : net_connect(o->host, o->port, deadline, why, CLIENT_WHY_MAX);
+    if (c->net.fd < 0)
+        goto fail;
+    if (o->tls != NULL && !net_start_tls(&c->net, o->tls, o->host, deadline, why, CLIENT_WHY_MAX))
         goto fail;
     w = stage(c, connect_size(&o->connect));
     connect_encode(&o->connect, &w);
@@ -596,8 +602,7 @@ void client_free(struct client *c)
 {
     if (c == NULL)
         return;
-    if (c->fd >= 0)
-        close(c->fd);
+    net_close(&c->net);
     for (unsigned i = 1; i <= c->alias_count; i++)
         free(c->aliases[i]);
     free(c->aliases);
@@ -616,7 +621,7 @@ void client_close(struct client *c, enum reason reason, struct view props, unsig
         ;
     /* The server may still send; reading it away until it closes keeps our last packets from being reset with the
      * unread bytes. */
-    shutdown(c->fd, SHUT_WR);
+    net_end(&c->net);
     while ((now = clock_mono_ms()) < deadline && client_poll(c, -1, (int)(deadline - now)) >= 0)
         ;
     client_free(c);

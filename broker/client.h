@@ -17,6 +17,8 @@
 
 #define CLIENT_WHY_MAX 256
 
+struct tls_client_options;
+
 struct client_events {
     void *arg;
     /* Views live for the call; a topic alias has been resolved. Nonzero: no more messages, see client_poll(). */
@@ -31,6 +33,7 @@ struct client_options {
     const char *host;           /* with port; unix_path instead: NULL */
     uint16_t port;
     const char *unix_path;
+    const struct tls_client_options *tls;   /* NULL: without TLS; borrowed for client_open() only */
     unsigned timeout_ms;        /* for connecting, CONNACK included */
     unsigned window;            /* most unfinished publications, 1..65535 */
     bool trace;                 /* packets to stderr, without payloads */

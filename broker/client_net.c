@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -92,4 +93,93 @@ int net_connect_unix(const char *path, char *why, size_t cap)
     if (fd >= 0)
         close(fd);
     return -1;
+}
+
+/* ---- TLS ---- */
+
+static bool shake_hands(struct net *n, uint64_t deadline_ms, char *why, size_t cap)
+{
+    while (!tls_ready(n->tls)) {
+        struct pollfd p = { .fd = n->fd, .events = net_events(n, false) };
+        uint64_t now = clock_mono_ms();
+        ssize_t got;
+
+        if (now >= deadline_ms || (poll(&p, 1, (int)(deadline_ms - now)) < 0 && errno != EINTR)) {
+            snprintf(why, cap, "TLS: the server does not answer; does it speak TLS on this port?");
+            return false;
+        }
+        tls_writev(n->tls, NULL, 0);
+        got = tls_readv(n->tls, NULL, 0);
+        if (tls_ready(n->tls) || (got < 0 && errno == EAGAIN))
+            continue;
+        snprintf(why, cap, "TLS: %s", net_trouble(n) != NULL ? net_trouble(n) : got < 0 ? strerror(errno)
+                                                             : "the server has closed the connection");
+        return false;
+    }
+    return true;
+}
+
+bool net_start_tls(struct net *n, const struct tls_client_options *o, const char *host, uint64_t deadline_ms, char *why,
+                   size_t cap)
+{
+    char *text = NULL;
+
+    n->context = tls_client_context_new(o, &text);
+    if (n->context == NULL) {
+        snprintf(why, cap, "TLS: %s", text != NULL ? text : "no memory");
+        free(text);
+        return false;
+    }
+    n->tls = tls_client_start(n->context, n->fd, host);
+    if (n->tls != NULL)
+        return shake_hands(n, deadline_ms, why, cap);
+    snprintf(why, cap, "TLS: no memory");
+    return false;
+}
+
+ssize_t net_read(struct net *n, void *p, size_t len)
+{
+    struct iovec v = { p, len };
+
+    return n->tls != NULL ? tls_readv(n->tls, &v, 1) : recv(n->fd, p, len, 0);
+}
+
+ssize_t net_write(struct net *n, const void *p, size_t len)
+{
+    struct iovec v = { (void *)(uintptr_t)p, len };
+
+    return n->tls != NULL ? tls_writev(n->tls, &v, 1) : send(n->fd, p, len, MSG_NOSIGNAL);
+}
+
+const char *net_trouble(const struct net *n)
+{
+    return n->tls != NULL ? tls_trouble(n->tls) : NULL;
+}
+
+short net_events(const struct net *n, bool to_write)
+{
+    return (short)(POLLIN | (to_write || (n->tls != NULL && tls_unsent(n->tls)) ? POLLOUT : 0));
+}
+
+bool net_pending(const struct net *n)
+{
+    return n->tls != NULL && tls_pending(n->tls);
+}
+
+void net_end(struct net *n)
+{
+    /* TLS has no half of a connection: its end is said when all of it is closed. */
+    if (n->tls == NULL)
+        shutdown(n->fd, SHUT_WR);
+}
+
+void net_close(struct net *n)
+{
+    if (n->tls != NULL)
+        tls_free(&n->tls);
+    if (n->context != NULL)
+        tls_context_free(&n->context);
+    if (n->fd >= 0)
+        close(n->fd);
+    n->fd = -1;
 }

@@ -187,7 +187,7 @@ struct choice {
     X(listener, certfile, PATH, LISTENER(certfile), SYSCONFDIR "/caddis/server.crt", 0, 0, EXAMPLE, NULL,         \
       "TLS: the broker's certificate in PEM form, followed by its issuers' if there are some between")            \
     X(listener, keyfile, PATH, LISTENER(keyfile), SYSCONFDIR "/caddis/server.key", 0, 0, EXAMPLE, NULL,           \
-      "its private key, without a password. All these files are read again on reload")                            \
+      "its private key, without a password. All these files are read again when they change")                     \
     X(listener, cafile, PATH, LISTENER(cafile), SYSCONFDIR "/caddis/ca.crt", 0, 0, EXAMPLE, NULL,                 \
       "authorities whose clients are let in, with require_certificate")                                           \
     X(listener, capath, PATH, LISTENER(capath), SYSCONFDIR "/caddis/ca.d", 0, 0, EXAMPLE, NULL,                   \

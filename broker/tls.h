@@ -56,7 +56,7 @@ struct tls_client_options {
     const char *alpn;
     int tls_version, tls_version_most;  /* lowest and highest: 0x0303, 0x0304; 0: all that we speak */
     bool use_os_certs;
-    bool insecure;                      /* neither chain nor name of the server are checked */
+    bool insecure;                      /* whatever name the server's certificate is for; who issued it counts */
 };
 struct tls_context *tls_client_context_new(const struct tls_client_options *o, char **why);
 

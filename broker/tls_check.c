@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { DAY_S = 86400, SOON_S = 30 * DAY_S };
+/* Certificates are renewed by people, revocation lists by machines. */
+enum { DAY_S = 86400, SOON_CERT_S = 30 * DAY_S, SOON_CRL_S = 2 * DAY_S };
 
 struct check {
     const struct config_listener *l;
@@ -71,7 +72,7 @@ static void check_dates(struct check *k, const char *key, const char *path, unsi
         tell(k, key, false, "%s:%u: begins on %s; until then clients refuse it", path, line, date(x->from_s, day));
     else if (x->until_s < now)
         tell(k, key, false, "%s:%u: ended on %s; %s", path, line, date(x->until_s, day), ends);
-    else if (x->until_s - now < SOON_S)
+    else if (x->until_s - now < (x->subject.p != NULL ? SOON_CERT_S : SOON_CRL_S))
         tell(k, key, false, "%s:%u: ends in %lld days, on %s", path, line, (long long)((x->until_s - now) / DAY_S),
              date(x->until_s, day));
 }

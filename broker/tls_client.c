@@ -83,7 +83,7 @@ static bool load_client(struct tls_set *s, const struct tls_client_options *o, c
         return false;
     if (o->capath != NULL && !tls_load_capath(s->ctx, o->capath, why))
         return false;
-    if (!psk && !o->insecure && (o->use_os_certs || (o->cafile == NULL && o->capath == NULL)) && !trust_system(s, why))
+    if (!psk && (o->use_os_certs || (o->cafile == NULL && o->capath == NULL)) && !trust_system(s, why))
         return false;
     if ((o->certfile == NULL) != (o->keyfile == NULL))
         return tls_why(why, "a certificate needs its key and a key its certificate; only one of them is given");
@@ -93,10 +93,10 @@ static bool load_client(struct tls_set *s, const struct tls_client_options *o, c
         tls_lib_forget_errors();
         return tls_why(why, "%s with %s: the private key is not this certificate's", o->certfile, o->keyfile);
     }
-    s->verify = !psk && !o->insecure;
+    s->verify = !psk;
+    s->any_name = o->insecure;
     /* Even where a key is shared, a certificate instead of it is never taken unverified. */
-    if (!o->insecure)
-        wolfSSL_CTX_set_verify(s->ctx, WOLFSSL_VERIFY_PEER, NULL);
+    wolfSSL_CTX_set_verify(s->ctx, WOLFSSL_VERIFY_PEER, NULL);
     return tls_set_ciphers(s->ctx, psk ? TLS_KIND_PSK : TLS_KIND_CERT, o->tls_version, o->ciphers, o->ciphers_tls13, why);
 }
 
@@ -134,7 +134,7 @@ static bool name_server(struct tls *t, const char *host)
 
     if (!is_ip && wolfSSL_UseSNI(t->ssl, WOLFSSL_SNI_HOST_NAME, host, (unsigned short)strlen(host)) != WOLFSSL_SUCCESS)
         return false;
-    return !t->set->verify || wolfSSL_check_domain_name(t->ssl, host) == WOLFSSL_SUCCESS;
+    return !t->set->verify || t->set->any_name || wolfSSL_check_domain_name(t->ssl, host) == WOLFSSL_SUCCESS;
 }
 
 struct tls *tls_client_start(struct tls_context *context, int fd, const char *host)

@@ -147,16 +147,20 @@ static int on_send(WOLFSSL *ssl, char *p, int n, void *arg)
 /* ---- receiving ---- */
 
 /* wolfSSL 5.5.4 reads beyond an encrypted TLS 1.3 record whose content is empty, type byte included (CVE-2024-0901). Such a
- * record is no longer than the 16 bytes of its tag, and no rightful one is that short. */
+ * record is no longer than the 16 bytes of its tag, and no rightful one is that short.
+ * A client that does not like our certificate says so in the clear, where the library expects ciphertext and sees a
+ * malformed record: the alert is noted for the log. */
 static bool records_sound(struct tls *t, const uint8_t *p, size_t n)
 {
-    enum { APPLICATION_DATA = 23, SHORTEST = 17 };
+    enum { ALERT = 21, APPLICATION_DATA = 23, SHORTEST = 17 };
 
     while (n > 0) {
         size_t skip = n < t->rec_left ? n : t->rec_left;
         t->rec_left -= (uint32_t)skip;
         p += skip;
         n -= skip;
+        if (skip > 0 && t->rec_left == 0 && t->rec_alert)
+            t->alert = p[-1];
         if (n == 0)
             break;
         switch (t->rec_head++) {
@@ -165,6 +169,7 @@ static bool records_sound(struct tls *t, const uint8_t *p, size_t n)
         case 4:
             t->rec_head = 0;
             t->rec_left = (uint32_t)(t->rec_high << 8 | *p);
+            t->rec_alert = t->rec_type == ALERT && t->rec_left == 2;
             if (t->rec_type == APPLICATION_DATA && t->rec_left < SHORTEST)
                 return false;
             break;
@@ -337,6 +342,8 @@ static void explain(struct tls *t, int error, const char *when)
     wolfSSL_get_alert_history(t->ssl, &h);
     if (error == FATAL_ERROR && h.last_rx.code >= 0 && h.last_rx.level == alert_fatal)
         tls_break(t, EPROTO, "%s: the other side says: %s", when, tls_alert_text(h.last_rx.code));
+    else if (t->alert != 0 && t->phase == TLS_SHAKING)
+        tls_break(t, EPROTO, "%s: the other side says: %s", when, tls_alert_text(t->alert));
     else if (cut && t->error != 0)
         tls_break(t, t->error, NULL);
     else if (cut)

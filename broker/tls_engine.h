@@ -17,6 +17,7 @@ struct tls_set {
     struct psk *psk;            /* server: NULL without TLS-PSK */
     bool client;
     bool verify;                /* the peer has to show a certificate that we trust */
+    bool any_name;              /* client: the certificate may be for another name */
     bool want_name;             /* the certificate's common name becomes the user name */
     bool want_subject;          /* and here all of its subject */
     char *alpn;                 /* NULL: none */
@@ -43,6 +44,8 @@ struct tls {
     uint32_t queue_at, queue_len, queue_cap;
     uint32_t rec_left;          /* framing of what the library was given: rest of the record's body, */
     uint8_t rec_head, rec_type, rec_high;   /* bytes of its header so far, and what they said */
+    bool rec_alert;             /* an alert in the clear is being read */
+    uint8_t alert;              /* what it said; 0: there was none */
     uint8_t phase;              /* enum tls_phase */
     bool eof;                   /* the socket has ended */
 };

@@ -15,7 +15,8 @@
 
 enum { BOTH = TOOL_PUB | TOOL_SUB };
 enum { OPT_HELP = 256, OPT_UNIX, OPT_WILL_TOPIC, OPT_WILL_PAYLOAD, OPT_WILL_QOS, OPT_WILL_RETAIN, OPT_RETAINED_ONLY,
-       OPT_RETAIN_AS_PUBLISHED, OPT_RETAIN_HANDLING, OPT_NO_LOCAL, OPT_QUIET, OPT_MAX_INFLIGHT };
+       OPT_RETAIN_AS_PUBLISHED, OPT_RETAIN_HANDLING, OPT_NO_LOCAL, OPT_QUIET, OPT_MAX_INFLIGHT, OPT_CAFILE, OPT_CAPATH,
+       OPT_CERT, OPT_KEY, OPT_OS_CERTS, OPT_INSECURE, OPT_TLS_VERSION, OPT_CIPHERS, OPT_ALPN, OPT_PSK, OPT_PSK_IDENTITY };
 
 static const struct spec {
     int code;               /* the letter, or OPT_* */
@@ -25,7 +26,7 @@ static const struct spec {
     const char *text;
 } specs[] = {
     { 'h', "host", "HOST", BOTH, "server to connect to; default localhost" },
-    { 'p', "port", "PORT", BOTH, "its port; default 1883" },
+    { 'p', "port", "PORT", BOTH, "its port; default 1883, with TLS 8883" },
     { OPT_UNIX, "unix", "PATH", BOTH, "connect to this Unix socket instead" },
     { 't', "topic", "TOPIC", BOTH, "pub: where to publish; sub: filter, may stand several times" },
     { 'm', "message", "TEXT", TOOL_PUB, "publish this text" },
@@ -67,6 +68,17 @@ static const struct spec {
     { OPT_NO_LOCAL, "no-local", NULL, TOOL_SUB, "not what this client publishes itself (MQTT 5)" },
     { 'T', "filter-out", "FILTER", TOOL_SUB, "do not print messages of these topics; may stand several times" },
     { 'U', "unsubscribe", "FILTER", TOOL_SUB, "unsubscribe first; may stand several times" },
+    { OPT_CAFILE, "cafile", "FILE", BOTH, "TLS: authorities that may have issued the server's certificate, in PEM form" },
+    { OPT_CAPATH, "capath", "DIRECTORY", BOTH, "the same as a directory of files" },
+    { OPT_OS_CERTS, "tls-use-os-certs", NULL, BOTH, "TLS with the authorities that this machine trusts" },
+    { OPT_CERT, "cert", "FILE", BOTH, "certificate to show to the server" },
+    { OPT_KEY, "key", "FILE", BOTH, "its private key" },
+    { OPT_INSECURE, "insecure", NULL, BOTH, "take a certificate that is for another name" },
+    { OPT_PSK, "psk", "HEX", BOTH, "TLS with a shared key instead of certificates" },
+    { OPT_PSK_IDENTITY, "psk-identity", "NAME", BOTH, "whose key that is" },
+    { OPT_TLS_VERSION, "tls-version", "VERSION", BOTH, "tlsv1.2 or tlsv1.3, and no other; default: what the server has" },
+    { OPT_CIPHERS, "ciphers", "LIST", BOTH, "ciphers of TLS 1.2, colons between them" },
+    { OPT_ALPN, "tls-alpn", "NAME", BOTH, "application protocol to ask for" },
     { 'd', "debug", NULL, BOTH, "packets to stderr" },
     { OPT_QUIET, "quiet", NULL, BOTH, "no messages about errors" },
     { OPT_HELP, "help", NULL, BOTH, "this text" },
@@ -75,7 +87,7 @@ enum { SPEC_COUNT = sizeof specs / sizeof specs[0] };
 
 struct parse {
     struct tool_options *o;
-    bool clean_off, keep_for_ever, wants_5, has_expiry;
+    bool clean_off, keep_for_ever, wants_5, has_expiry, has_port;
     bool bad;
 };
 
@@ -200,7 +212,7 @@ static void on_connect_option(struct parse *p, int code, char *arg)
 
     switch (code) {
     case 'h': c->host = arg; break;
-    case 'p': c->port = (uint16_t)number(p, "-p", arg, 1, 65535); break;
+    case 'p': c->port = (uint16_t)number(p, "-p", arg, 1, 65535); p->has_port = true; break;
     case OPT_UNIX: c->unix_path = arg; break;
     case 'i': c->connect.client_id = view_of(arg); break;
     case 'c': p->clean_off = true; break;
@@ -217,6 +229,37 @@ static void on_connect_option(struct parse *p, int code, char *arg)
     case 'd': c->trace = true; break;
     default: break;
     }
+}
+
+static void set_tls_version(struct parse *p, const char *text)
+{
+    struct tls_client_options *t = &p->o->tls;
+
+    if (strcmp(text, "tlsv1.2") != 0 && strcmp(text, "tlsv1.3") != 0)
+        wrong(p, "--tls-version: %s is neither tlsv1.2 nor tlsv1.3", log_qs(text));
+    t->tls_version = t->tls_version_most = text[strlen(text) - 1] == '3' ? 0x0304 : 0x0303;
+}
+
+/* Any of these means TLS. */
+static void on_tls_option(struct parse *p, int code, char *arg)
+{
+    struct tls_client_options *t = &p->o->tls;
+
+    switch (code) {
+    case OPT_CAFILE: t->cafile = arg; break;
+    case OPT_CAPATH: t->capath = arg; break;
+    case OPT_OS_CERTS: t->use_os_certs = true; break;
+    case OPT_CERT: t->certfile = arg; break;
+    case OPT_KEY: t->keyfile = arg; break;
+    case OPT_INSECURE: t->insecure = true; break;
+    case OPT_PSK: t->psk = arg; break;
+    case OPT_PSK_IDENTITY: t->psk_identity = arg; break;
+    case OPT_TLS_VERSION: set_tls_version(p, arg); break;
+    case OPT_CIPHERS: t->ciphers = arg; break;
+    case OPT_ALPN: t->alpn = arg; break;
+    default: return;
+    }
+    p->o->client.tls = t;
 }
 
 static void on_message_option(struct parse *p, int code, char *arg)
@@ -315,6 +358,12 @@ static void check_all(struct parse *p)
 
     check_topics(p);
     check_connect(p);
+    if (o->client.tls != NULL && !p->has_port)
+        o->client.port = 8883;
+    if (o->client.tls != NULL && (o->tls.psk == NULL) != (o->tls.psk_identity == NULL))
+        wrong(p, "--psk and --psk-identity belong together");
+    if (o->client.tls != NULL && (o->tls.certfile == NULL) != (o->tls.keyfile == NULL))
+        wrong(p, "--cert and --key belong together");
     if (o->tool == TOOL_PUB && o->source == SOURCE_NONE)
         wrong(p, "a message is needed: one of -m TEXT, -f FILE, -l, -s, -n");
     if (o->no_retained && o->only_retained)
@@ -360,6 +409,7 @@ int tool_parse(enum tool tool, int argc, char **argv, struct tool_options *o)
             return TOOL_FAILED;
         }
         on_connect_option(&p, c, optarg);
+        on_tls_option(&p, c, optarg);
         on_message_option(&p, c, optarg);
     }
     if (optind < argc) {

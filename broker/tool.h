@@ -4,6 +4,7 @@
 #define CADDIS_BROKER_TOOL_H
 
 #include "broker/client.h"
+#include "broker/tls.h"
 
 /* Exit codes beyond the server's reason codes, as mosquitto's clients have them. */
 enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_TIMEOUT = 27 };
@@ -23,6 +24,7 @@ struct tool_list {
 struct tool_options {
     enum tool tool;
     struct client_options client;
+    struct tls_client_options tls;
     struct view props[TOOL_PACKETS];    /* encoded blocks without length */
     bool quiet;
     uint8_t qos;

@@ -248,7 +248,9 @@ static const struct {
     { "server-expired", "ca.crt", "localhost", false, "has expired" },
     { "server", "foreign.crt", "localhost", false, "issued by nobody we trust" },
     { "server-foreign", "ca.crt", "localhost", false, "issued by nobody we trust" },
-    { "server-foreign", "ca.crt", "elsewhere.example", true, NULL },
+    { "server-other", "ca.crt", "localhost", true, NULL },
+    { "server-foreign", "ca.crt", "localhost", true, "issued by nobody we trust" },
+    { "server-expired", "ca.crt", "localhost", true, "has expired" },
 };
 
 START_TEST(server_rows)
@@ -725,7 +727,8 @@ static const struct {
     const char *says;
 } checks[] = {
     { "server.crt", "server.key", NULL, NULL, NULL, false, 0, "" },
-    { "server-chain.crt", "server-chain.key", "ca.crt", "ca.crl", NULL, true, 0, "advice crlfile: " },
+    { "server-chain.crt", "server-chain.key", "ca.crt", "ca.crl", NULL, true, 0, "" },
+    { "server.crt", "server.key", "ca.crt", "soon.crl", NULL, true, 0, "advice crlfile: " },
     { "server-expired.crt", "server-expired.key", NULL, NULL, NULL, false, 0, "ended on 2021-01-01; clients refuse it" },
     { "disordered.crt", "server.key", NULL, NULL, NULL, false, 0, ": did not issue the certificate above it" },
     { "server.crt", "server2.key", NULL, NULL, NULL, false, 1, "error certfile: " },
