@@ -91,7 +91,7 @@ enum reason props_decode(struct reader *r, uint32_t where, struct props *out)
         return R_MALFORMED;
     block = rd_make(out->raw);
     while (rd_left(&block) > 0) {
-        if (!read_item(&block, &it) || (rules[it.id].where & where) == 0) /* [MQTT5-2.2.2-2] */
+        if (!read_item(&block, &it) || (rules[it.id].where & where) == 0) /* (2.2.2.2) */
             return R_MALFORMED;
         if (props_has(out, it.id) && !rules[it.id].many)
             return R_PROTOCOL_ERROR;

@@ -47,7 +47,7 @@ static inline void props_clear(struct props *p)
 
 /* Reads length and block from r. where: IN(type) or IN_WILL of tables.h.
  * R_MALFORMED: cut, unknown identifier, misplaced, bad string or length.
- * R_PROTOCOL_ERROR: twice, or a value out of range [MQTT5-2.2.2-2].
+ * R_PROTOCOL_ERROR: twice, or a value out of range (2.2.2.2).
  * R_TOPIC_ALIAS_INVALID: Topic Alias 0 [MQTT5-3.3.2-8]. */
 enum reason props_decode(struct reader *r, uint32_t where, struct props *out);
 

@@ -73,7 +73,7 @@ static struct view block_of(int row, unsigned times)
     return exact(buf, (size_t)(w.p - buf));
 }
 
-START_TEST(in_each_place) /* 2.2.2.2, [MQTT5-2.2.2-2] */
+START_TEST(in_each_place) /* 2.2.2.2 */
 {
     struct view block = block_of(_i, 1);
     struct props out;
