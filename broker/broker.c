@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
@@ -50,6 +51,27 @@ static bool open_signals(struct broker *b)
     return fd >= 0 && loop_add(&b->loop, &b->signals, fd, LOOP_READ) == 0;
 }
 
+/* ---- memory ---- */
+
+/* The C library keeps what was freed for the next time. On a small board others need it. */
+#define TRIM_LEFT 100
+#define TRIM_MS   2000
+
+static void trim(struct timer *t, void *arg)
+{
+    struct broker *b = arg;
+
+    (void)t;
+    b->left = 0;
+    mem_trim();
+}
+
+void broker_left(struct broker *b)
+{
+    if (++b->left >= TRIM_LEFT && !timer_armed(&b->trim))
+        timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);
+}
+
 /* ---- start ---- */
 
 static void read_clocks(void *arg)
@@ -74,6 +96,12 @@ static bool init(struct broker *b)
     wheel_init(&b->wheel, b->now_ms);
     hash_key_init(&b->key);
     journal_init(b, NULL, false);
+    timer_init(&b->trim, trim);
+    b->read_buffer = mmap(NULL, READ_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b->read_buffer == MAP_FAILED) {
+        b->read_buffer = NULL;
+        return false;
+    }
     b->encoded = mem_zero(MEM_OTHER, sizeof *b->encoded);
     return loop_init(&b->loop) == 0 && open_signals(b) && sessions_init(&b->sessions, &b->key) &&
            subs_init(&b->subs, &b->key) && retain_init(&b->retain, &b->key) && b->encoded != NULL && sys_init(b);
@@ -163,6 +191,7 @@ struct broker *broker_new(struct config *cfg, char **why)
         goto fail;
     sys_watch(b);
     listen_start(b);
+    mem_trim();
     return b;
 fail:
     broker_free(b);
@@ -198,6 +227,8 @@ void broker_free(struct broker *b)
         close(fd);
     }
     loop_fini(&b->loop);
+    if (b->read_buffer != NULL)
+        munmap(b->read_buffer, READ_BUFFER);
     mem_free(MEM_OTHER, b->encoded);
     config_free(b->cfg);
     mem_free(MEM_OTHER, b);

@@ -14,8 +14,9 @@
 #include "broker/sub.h"
 #include "broker/timer.h"
 
-/* Bytes read for all connections, one after the other: packets are decoded where they lie. */
-#define READ_BUFFER 65536
+/* Bytes read for all connections, one after the other: packets are decoded where they lie. Mapped, so that what was never
+ * filled costs no memory. */
+#define READ_BUFFER 131072
 
 struct listener;
 struct auth;
@@ -54,7 +55,9 @@ struct broker {
     uint64_t stop_deadline_ms;
     struct log_limit limit_drop, limit_peer, limit_deny;
     struct encoded *encoded;
-    uint8_t read_buffer[READ_BUFFER];
+    struct timer trim;              /* gives free memory back to the system after many have left */
+    unsigned left;                  /* connections and sessions that ended since */
+    uint8_t *read_buffer;           /* READ_BUFFER bytes */
 };
 
 /* Unsent bytes a connection may have before the next ones wait or, QoS 0, are dropped. */
@@ -72,6 +75,8 @@ int broker_run(struct broker *b);
 void broker_free(struct broker *b);
 /* Ends broker_run() after this turn. */
 void broker_stop(struct broker *b, int exit_code);
+/* A connection or session has been freed. */
+void broker_left(struct broker *b);
 /* The store can be written again: reads from those who had to wait. */
 void broker_unpause(struct broker *b);
 /* Asserts what must hold between two turns. For tests and debug builds. */

@@ -64,8 +64,9 @@ static void check_conn(const struct broker *b, const struct conn *c)
     assert(c->source.fd >= 0);
     assert(c->session == NULL || c->session->conn == c);
     assert(c->rest_len <= c->rest_cap && c->rest_cap <= c->rest_need);
-    assert(c->acks.count <= c->acks.cap && c->held.count <= c->held.cap);
-    assert(c->acks.count + c->held.count == 0 || link_used(&c->holding));      /* somebody will wake it */
+    assert(c->acks == NULL || (c->acks->count > 0 && c->acks->count <= c->acks->mask + 1));
+    assert(c->held == NULL || (c->held->count > 0 && c->held->count <= c->held->mask + 1));
+    assert((c->acks == NULL && c->held == NULL) || link_used(&c->holding));    /* somebody will wake it */
     (void)b;
 }
 

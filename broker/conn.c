@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -106,7 +105,8 @@ static void keep(struct broker *b, struct conn *c, struct view in)
         return;
     }
     c->rest_need = (uint32_t)f.need;
-    if (!rest_grow(b, c, in.len))
+    /* A quarter of it is there: the rest will come. */
+    if (!rest_grow(b, c, in.len >= f.need / 4 ? f.need : in.len))
         return;
     memcpy(c->rest, in.p, in.len);
     c->rest_len = (uint32_t)in.len;
@@ -166,7 +166,7 @@ static void conn_read(struct broker *b, struct conn *c)
     if (direct > 0)
         iov[n++] = (struct iovec){ c->rest + c->rest_len, direct };
     memcpy(b->read_buffer, c->head, head);
-    iov[n++] = (struct iovec){ b->read_buffer + head, sizeof b->read_buffer - head };
+    iov[n++] = (struct iovec){ b->read_buffer + head, READ_BUFFER - head };
     got = c->transport->readv(c, iov, n);
     if (got == 0)
         conn_close(b, c, CLOSE_PEER_EOF);
@@ -245,7 +245,7 @@ static void timed_out(struct timer *t, void *arg)
 
 struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *peer)
 {
-    struct conn *c = mem_zero(MEM_CONN, sizeof *c);
+    struct conn *c = mem_zero(MEM_CONN, sizeof *c + strlen(peer) + 1);
     int on = 1;
 
     if (c == NULL) {
@@ -263,7 +263,7 @@ struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *
     c->max_packet = UINT32_MAX;
     c->receive_max = UINT16_MAX;
     c->last_rx_ms = b->now_ms;
-    snprintf(c->peer, sizeof c->peer, "%s", peer);
+    memcpy(c->peer, peer, strlen(peer) + 1);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);      /* fails on Unix sockets, harmless */
     if (loop_add(&b->loop, &c->source, fd, LOOP_READ) < 0) {
         log_error("no room for a connection peer=%s error=%s", peer, log_qs(strerror(errno)));
@@ -365,7 +365,7 @@ void conn_detach(struct broker *b, struct conn *c)
 static void drain(struct broker *b, int fd)
 {
     /* Unread bytes would turn the close into a reset, which can overtake what we said last. */
-    for (int i = 0; i < 4 && recv(fd, b->read_buffer, sizeof b->read_buffer, MSG_DONTWAIT) > 0; i++)
+    for (int i = 0; i < 4 && recv(fd, b->read_buffer, READ_BUFFER, MSG_DONTWAIT) > 0; i++)
         ;
 }
 
@@ -396,6 +396,7 @@ static void conn_free(struct broker *b, struct conn *c)
     b->conn_count--;
     listen_resume(b);
     mem_free(MEM_CONN, c);
+    broker_left(b);
 }
 
 void conn_reap(struct broker *b)

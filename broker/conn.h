@@ -40,8 +40,8 @@ struct hold {
 };
 
 struct hold_queue {
-    struct hold *v;             /* ring of cap entries */
-    uint32_t head, count, cap;  /* cap is a power of two, or 0 */
+    uint32_t head, count, mask;
+    struct hold v[];            /* ring of mask + 1 entries, a power of two */
 };
 
 enum conn_state { CONN_NEW, CONN_AUTHENTICATING, CONN_UP };
@@ -61,7 +61,7 @@ struct conn {
     struct timer timer;         /* CONNECT timeout, then keep alive */
     struct outq out;
     uint64_t gate_seq;          /* nothing of out is written before this commit is durable */
-    struct hold_queue acks, held;
+    struct hold_queue *acks, *held; /* NULL: empty */
     uint8_t *rest;              /* cut-off packet, rest_len of rest_need bytes; NULL: none */
     uint32_t rest_len, rest_need, rest_cap; /* the buffer grows with what arrives, not with what is announced */
     uint8_t head[5];            /* cut-off fixed header, head_len bytes */
@@ -86,7 +86,7 @@ struct conn {
     struct walk *walk;          /* retained messages still to be sent, one entry a filter */
     struct login *login;        /* not let in yet, or authenticating again */
     char *trouble;              /* more words for the log about why it ends, malloc'ed; NULL: none */
-    char peer[64];              /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
+    char peer[];                /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
 };
 
 /* Takes over the accepted fd. NULL: no memory or no room in epoll; the fd is closed. */
@@ -136,7 +136,7 @@ void conn_gate(struct broker *b, struct conn *c, uint64_t seq);
 /* Anything unsent, staged or held? */
 static inline bool conn_has_output(const struct conn *c)
 {
-    return c->out.bytes > 0 || c->acks.count > 0 || c->held.count > 0;
+    return c->out.bytes > 0 || c->acks != NULL || c->held != NULL;
 }
 /* "sensor-7" or "", quoted for the log. */
 const char *conn_name(const struct conn *c);

@@ -30,39 +30,55 @@ uint8_t *conn_room(struct broker *b, struct conn *c, size_t n)
 
 /* ---- held back ---- */
 
-static struct hold *hold_push(struct broker *b, struct conn *c, struct hold_queue *q)
+static struct hold_queue *hold_grow(const struct hold_queue *q)
 {
-    if (q->count == q->cap) {
-        uint32_t cap = q->cap > 0 ? q->cap * 2 : 8;
-        struct hold *v = mem_alloc(MEM_BUFFER, cap * sizeof *v);
+    uint32_t cap = q != NULL ? (q->mask + 1) * 2 : 8;
+    struct hold_queue *more = mem_alloc(MEM_BUFFER, sizeof *more + cap * sizeof more->v[0]);
 
-        if (v == NULL) {
+    if (more == NULL)
+        return NULL;
+    more->head = 0;
+    more->count = q != NULL ? q->count : 0;
+    more->mask = cap - 1;
+    for (uint32_t i = 0; i < more->count; i++)
+        more->v[i] = q->v[(q->head + i) & q->mask];
+    return more;
+}
+
+static struct hold *hold_push(struct broker *b, struct conn *c, struct hold_queue **qp)
+{
+    struct hold_queue *q = *qp;
+
+    if (q == NULL || q->count > q->mask) {
+        q = hold_grow(*qp);
+        if (q == NULL) {
             conn_close(b, c, CLOSE_NO_MEMORY);
             return NULL;
         }
-        for (uint32_t i = 0; i < q->count; i++)
-            v[i] = q->v[(q->head + i) & (q->cap - 1)];
-        mem_free(MEM_BUFFER, q->v);
-        *q = (struct hold_queue){ v, 0, q->count, cap };
+        mem_free(MEM_BUFFER, *qp);
+        *qp = q;
     }
     if (!link_used(&c->holding))
         list_push(&b->holding, &c->holding);
-    return &q->v[(q->head + q->count++) & (q->cap - 1)];
+    return &q->v[(q->head + q->count++) & q->mask];
 }
 
-static void hold_pop(struct hold_queue *q)
+/* The first one is done with. */
+static void hold_pop(struct hold_queue **qp)
 {
-    q->head = (q->head + 1) & (q->cap - 1);
-    if (--q->count == 0) {
-        mem_free(MEM_BUFFER, q->v);
-        *q = (struct hold_queue){ 0 };
-    }
+    struct hold_queue *q = *qp;
+
+    q->head = (q->head + 1) & q->mask;
+    if (--q->count > 0)
+        return;
+    mem_free(MEM_BUFFER, q);
+    *qp = NULL;
 }
 
-static void hold_clear(struct hold_queue *q)
+static void hold_clear(struct hold_queue **qp)
 {
-    while (q->count > 0) {
-        struct hold *h = &q->v[q->head];
+    while (*qp != NULL) {
+        struct hold *h = &(*qp)->v[(*qp)->head];
 
         if (h->type != PKT_PUBACK) {
             mem_free(MEM_BUFFER, h->bytes);
@@ -70,8 +86,13 @@ static void hold_clear(struct hold_queue *q)
             h->msg->ticket->acker = NULL;
             msg_unref(&h->msg);
         }
-        hold_pop(q);
+        hold_pop(qp);
     }
+}
+
+static uint32_t hold_count(const struct conn *c)
+{
+    return (c->acks != NULL ? c->acks->count : 0) + (c->held != NULL ? c->held->count : 0);
 }
 
 void conn_drop_output(struct conn *c)
@@ -109,11 +130,11 @@ static bool msg_safe(const struct broker *b, const struct msg *m)
 void conn_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, enum reason reason, uint64_t seq,
               struct msg *m)
 {
-    struct hold_queue *q = type == PKT_PUBACK ? &c->acks : &c->held;
+    struct hold_queue **q = type == PKT_PUBACK ? &c->acks : &c->held;
     bool wait = !journal_is_durable(&b->journal, seq) || (m != NULL && !msg_safe(b, m));
     struct hold *h;
 
-    if (!wait && q->count == 0) {
+    if (!wait && *q == NULL) {
         write_ack(b, c, type, pid, reason);
         return;
     }
@@ -132,7 +153,7 @@ uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uin
     struct hold *h;
     uint8_t *bytes;
 
-    if (journal_is_durable(&b->journal, seq) && c->held.count == 0) {
+    if (journal_is_durable(&b->journal, seq) && c->held == NULL) {
         METRIC(b, MESSAGES_SENT)++;
         return conn_room(b, c, n);
     }
@@ -184,8 +205,8 @@ static void release_one(struct broker *b, struct conn *c, const struct hold *h)
 
 static void release(struct broker *b, struct conn *c)
 {
-    while (c->acks.count > 0 && !conn_closing(c)) {
-        struct hold h = c->acks.v[c->acks.head];
+    while (c->acks != NULL && !conn_closing(c)) {
+        struct hold h = c->acks->v[c->acks->head];
 
         if (!journal_is_durable(&b->journal, h.seq) || (h.msg != NULL && !msg_safe(b, h.msg)))
             break;
@@ -196,15 +217,15 @@ static void release(struct broker *b, struct conn *c)
         }
         write_ack(b, c, PKT_PUBACK, h.pid, (enum reason)h.reason);
     }
-    while (c->held.count > 0 && !conn_closing(c)) {
-        struct hold h = c->held.v[c->held.head];
+    while (c->held != NULL && !conn_closing(c)) {
+        struct hold h = c->held->v[c->held->head];
 
         if (!journal_is_durable(&b->journal, h.seq))
             break;
         hold_pop(&c->held);
         release_one(b, c, &h);
     }
-    if (c->acks.count + c->held.count == 0 && journal_is_durable(&b->journal, c->gate_seq))
+    if (hold_count(c) == 0 && journal_is_durable(&b->journal, c->gate_seq))
         list_unlink(&c->holding);
 }
 
@@ -227,7 +248,7 @@ void conn_release_all(struct broker *b)
 static void set_want(struct broker *b, struct conn *c)
 {
     uint64_t limit = broker_write_limit(b);
-    bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || c->acks.count + c->held.count > HOLD_MAX;
+    bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || hold_count(c) > HOLD_MAX;
     unsigned want = c->paused || full || login_computing(c) ? 0 : LOOP_READ;
 
     if ((c->out.bytes > 0 && journal_is_durable(&b->journal, c->gate_seq)) ||

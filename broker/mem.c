@@ -5,6 +5,10 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#ifndef __GLIBC__
+#define malloc_trim(pad) ((void)0)      /* musl gives back by itself */
+#endif
+
 size_t mem_bytes[MEM_CLASS_COUNT];
 size_t mem_total, mem_peak;
 uint64_t mem_fail_at;
@@ -17,6 +21,11 @@ const char *mem_class_name(enum mem_class c)
 #undef X
     };
     return names[c];
+}
+
+void mem_trim(void)
+{
+    malloc_trim(0);
 }
 
 static bool mem_must_fail(void)

@@ -38,6 +38,9 @@ void *mem_zero(enum mem_class c, size_t n);
 void *mem_grow(enum mem_class c, void *p, size_t n);
 void mem_free(enum mem_class c, void *p);
 
+/* Gives what is free back to the system, where the C library can. */
+void mem_trim(void);
+
 /* Tests: the n-th allocation from now fails (0: none does). */
 extern uint64_t mem_fail_at;
 

@@ -204,6 +204,7 @@ void session_free(struct broker *b, struct session *s)
     mem_free(MEM_SESSION, s->ring);
     ident_unref(&s->ident);
     mem_free(MEM_SESSION, s);
+    broker_left(b);
 }
 
 /* ---- leave and return ---- */
