@@ -235,7 +235,7 @@ static enum reason scram_message(struct broker *b, struct conn *c, struct view d
     struct scram *s = c->login->scram;
 
     if (!pace_may_try(b->auth->pace, c->peer, b->now_ms))
-        return R_BAD_CREDENTIALS;
+        return R_SERVER_BUSY;
     switch (scram_step(s, b->auth->v[listener_index(b, c->listener)].users, data, final)) {
     case SCRAM_CONTINUE:
         send_auth(b, c, R_CONTINUE_AUTHENTICATION, *final);
@@ -443,7 +443,7 @@ bool auth_may_read(const struct session *s, struct view topic)
 {
     const struct acl_rule *rule;
 
-    return s->rights == NULL || is_sys(topic) || acl_may(s->rights->acl, &s->rights->who, ACL_READ, topic, &rule);
+    return s->rights == NULL || acl_may(s->rights->acl, &s->rights->who, ACL_READ, topic, &rule);
 }
 
 bool auth_source_allowed(const struct broker *b, const struct session *s, const struct msg *m)

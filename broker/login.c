@@ -129,7 +129,7 @@ void login_turn(struct broker *b)
     if (!passwd_try_known(l->try) && !pace_may_try(auth_pace(b), l->c->peer, b->now_ms)) {
         if (log_allow(&b->limit_deny, 10, b->now_ms))
             log_warning("login refused peer=%s reason=\"too many failures from there\"", l->c->peer);
-        finish(b, l, R_BAD_CREDENTIALS);
+        finish(b, l, R_SERVER_BUSY);
         return;
     }
     switch (passwd_try_step(l->try, SLICE)) {
