@@ -106,9 +106,15 @@ static struct policy *load_policies(const struct config *cfg)
 struct auth *auth_new(const struct config *cfg)
 {
     struct auth *a = mem_zero(MEM_OTHER, sizeof *a);
+    const char *why;
 
     if (a == NULL)
         return NULL;
+    if (!crypto_start(&why)) {
+        log_error("%s", why);
+        auth_free(&a);
+        return NULL;
+    }
     a->cache = passwd_cache_new(CACHE_ENTRIES);
     a->pace = pace_new();
     a->v = load_policies(cfg);
