@@ -422,6 +422,11 @@ static struct delivery *refill(struct broker *b, struct session *s)
         s->next = s->tail.next;
         LIST_EACH(l, &s->tail) {
             at(l)->in_tail = false;
+            if (at(l)->state != QUEUED && session_inflight(s, at(l)->pid) != at(l) &&
+                !delivery_assign(s, at(l), at(l)->pid)) {
+                conn_close(b, s->conn, CLOSE_NO_MEMORY);
+                return NULL;
+            }
             s->window_bytes += at(l)->state == QUEUED ? msg_bytes(at(l)->msg) : 0;
         }
         list_splice(&s->window, &s->tail);

@@ -245,7 +245,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
         ident_unref(&s->ident);
         s->ident = ident;
         /* Before the first of what waits is sent, the store knows that from now on it may have been. */
-        if (s->backlog > 0)
+        if (s->backlog > 0 && !journal_failing(&b->journal))
             e->seq = journal_next(b);
     }
     s->version = (uint8_t)e->p.version;

@@ -113,6 +113,11 @@ static inline bool journal_is_durable(const struct journal *j, uint64_t seq)
 {
     return seq <= j->durable;
 }
+/* Do the store's rows say what has become of them, though new ones may be missing? */
+static inline bool journal_rows_current(const struct journal *j)
+{
+    return j->gone.n == 0 && j->drop_oldest.n == 0 && list_empty(&j->changed);
+}
 static inline bool journal_failing(const struct journal *j)
 {
     return j->failures > 0;

@@ -3,6 +3,9 @@
  * Order: changes of sessions in the order they happened (a session that ended comes before one of the same client id);
  * new rows; changed states; deletions, which must not take a message away from a new row; drops of the oldest, which
  * must see the states.
+ *
+ * A full store takes no new rows, but lets rows go. Then what takes away is written alone, so that clients which come
+ * and fetch their queues make room, and the rest succeeds once there is enough.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
 #include "broker/will.h"
@@ -164,6 +167,26 @@ static enum persist_rc write_ended(struct journal *j, unsigned budget)
     return PERSIST_OK;
 }
 
+static enum persist_rc write_states(struct journal *j)
+{
+    LIST_EACH(l, &j->changed) {
+        const struct delivery *d = LIST_ENTRY(l, struct delivery, mark);
+
+        TRY(persist_queue_state(j->db, d->s->db_id, d->position, (enum persist_state)d->state, d->pid));
+    }
+    return PERSIST_OK;
+}
+
+static enum persist_rc write_gone(struct journal *j)
+{
+    for (size_t i = 0; i < j->gone.n; i++) {
+        const struct journal_gone *g = &j->gone.v[i];
+
+        TRY(persist_queue_del(j->db, g->session_id, g->position, g->message_id, g->shared));
+    }
+    return write_drops(j);
+}
+
 static enum persist_rc write_all(struct broker *b)
 {
     struct journal *j = &b->journal;
@@ -177,17 +200,8 @@ static enum persist_rc write_all(struct broker *b)
         TRY(write_session(j->db, LIST_ENTRY(l, struct session, mark)));
     LIST_EACH(l, &j->due)
         TRY(write_delivery(b, LIST_ENTRY(l, struct delivery, mark)));
-    LIST_EACH(l, &j->changed) {
-        const struct delivery *d = LIST_ENTRY(l, struct delivery, mark);
-
-        TRY(persist_queue_state(j->db, d->s->db_id, d->position, (enum persist_state)d->state, d->pid));
-    }
-    for (size_t i = 0; i < j->gone.n; i++) {
-        const struct journal_gone *g = &j->gone.v[i];
-
-        TRY(persist_queue_del(j->db, g->session_id, g->position, g->message_id, g->shared));
-    }
-    TRY(write_drops(j));
+    TRY(write_states(j));
+    TRY(write_gone(j));
     LIST_EACH(l, &j->retained)
         TRY(write_retained(b, LIST_ENTRY(l, struct retained, mark)));
     for (size_t i = 0; i < j->dropped.n; i++) {
@@ -196,6 +210,27 @@ static enum persist_rc write_all(struct broker *b)
         TRY(persist_dropped_add(j->db, (struct blob){ d->client_id, d->client_len }, d->reason, d->count,
                                 (struct blob){ d->topic, d->topic_len }, b->wall_ms));
     }
+    TRY(write_ended(j, budget));
+    return persist_commit(j->db);
+}
+
+static bool takes_away(const struct journal_op *o)
+{
+    return o->verb == OP_SESSION_DEL || o->verb == OP_SUB_DEL || o->verb == OP_INBOUND_DEL || o->verb == OP_WILL_DEL ||
+           o->verb == OP_RETAINED_DEL;
+}
+
+/* The operations stay marked: in the whole commit each has its place in the order, and deleting twice does no harm. */
+static enum persist_rc write_what_takes_away(struct journal *j)
+{
+    unsigned budget = ENDED_BUDGET;
+
+    TRY(persist_begin(j->db));
+    for (size_t i = 0; i < j->ops.n; i++)
+        if (takes_away(&j->ops.v[i]))
+            TRY(write_op(j, &j->ops.v[i], &budget));
+    TRY(write_states(j));
+    TRY(write_gone(j));
     TRY(write_ended(j, budget));
     return persist_commit(j->db);
 }
@@ -239,6 +274,19 @@ static void forget_ops(struct broker *b)
     j->ops.n = j->bytes.n = j->gone.n = j->drop_oldest.n = j->dropped.n = 0;
 }
 
+static void make_room(struct broker *b)
+{
+    struct journal *j = &b->journal;
+
+    if (write_what_takes_away(j) != PERSIST_OK) {
+        persist_rollback(j->db);
+        return;
+    }
+    while (!list_empty(&j->changed))
+        written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
+    j->gone.n = j->drop_oldest.n = 0;
+}
+
 enum persist_rc journal_write(struct broker *b)
 {
     struct journal *j = &b->journal;
@@ -246,6 +294,8 @@ enum persist_rc journal_write(struct broker *b)
 
     if (rc != PERSIST_OK) {
         persist_rollback(j->db);
+        if (rc == PERSIST_FULL)
+            make_room(b);
         return rc;
     }
     j->seq++;

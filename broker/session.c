@@ -270,10 +270,11 @@ void session_detach(struct broker *b, struct session *s)
 
 bool session_resume(struct broker *b, struct session *s)
 {
-    /* Rows are read from the first one on: what is in RAM must be among them, what is done with must not. */
-    if ((!list_empty(&s->tail) || (s->backlog > 0 && s->rows_seq > b->journal.seq)) && !journal_commit_now(b))
+    /* Rows are read from the first one on, and what is done with must not be among them. What a full store has not
+     * taken yet is still in tail, behind all that it has (J5). */
+    if ((!list_empty(&s->tail) || (s->backlog > 0 && s->rows_seq > b->journal.seq)) && !journal_commit_now(b) &&
+        !journal_rows_current(&b->journal))
         return false;
-    assert(!journal_on(&b->journal) || list_empty(&s->tail));
     timer_disarm(&s->timer);
     s->paged_position = 0;
     s->next = s->window.next;
