@@ -4,7 +4,11 @@
 
 #include "bench/load.h"
 
-enum { GROUP = 50, SETTLE_S = 4 };       /* what a broker puts off for a few seconds is done by then */
+enum {
+    GROUP = 50,
+    SETTLE_S = 4,               /* what a broker puts off for a few seconds is done by then, */
+    QUIET_S = 8,                /* and after these too it has looked once whether the new clients said who they are */
+};
 
 static struct client *make(const struct options *o, bool durable)
 {
@@ -52,7 +56,7 @@ void scene_storm(const struct options *o)
 /* What idle clients cost: memory while they are there, wake-ups and writes, memory after they left. */
 void scene_idle(const struct options *o)
 {
-    struct watch_sample before, full, quiet, gone;
+    struct watch_sample before, full, calm, quiet, gone;
     struct client *c = make(o, false);
     struct watch w;
     struct pool p;
@@ -65,11 +69,13 @@ void scene_idle(const struct options *o)
     watch_take(&w, &full, true);
     report_number("before_kb", (double)before.private_kb);
     report_number("private_bytes", ((double)full.private_kb - (double)before.private_kb) * 1024 / o->n);
+    rest(&p, QUIET_S);
+    watch_take(&w, &calm, false);
     rest(&p, o->seconds);
-    watch_take(&w, &quiet, true);
-    double seconds = (double)(quiet.wall_ns - full.wall_ns) / 1e9;
-    report_number("wakeups_per_second", (double)(quiet.switches - full.switches) / seconds);
-    report_number("writes_per_hour", (double)(quiet.write_bytes - full.write_bytes) / seconds * 3600);
+    watch_take(&w, &quiet, false);
+    double seconds = (double)(quiet.wall_ns - calm.wall_ns) / 1e9;
+    report_number("wakeups_per_second", (double)(quiet.switches - calm.switches) / seconds);
+    report_number("writes_per_hour", (double)(quiet.write_bytes - calm.write_bytes) / seconds * 3600);
     clients_close(&p, c, o->n, true);
     rest(&p, SETTLE_S);
     watch_take(&w, &gone, true);
