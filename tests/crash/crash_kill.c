@@ -255,6 +255,18 @@ static bool drain(void)
     return true;
 }
 
+/* Everything was delivered and acknowledged, so nothing of it has a place in the store any more. */
+static void check_store(void)
+{
+    const char *why;
+    long n = server_left_over(&server, &why);
+
+    if (n < 0)
+        model_fail("the store can't be read: %s", why);
+    if (n > 0)
+        model_fail("%ld queued messages and packet ids are left in the store", n);
+}
+
 static bool play(unsigned rounds)
 {
     if (!start_broker() || !wait_listening() || !everybody_ready(ANSWER_LIMIT_MS))
@@ -275,6 +287,7 @@ static bool play(unsigned rounds)
     if (!start_broker() || !wait_listening() || !inspect() || !drain())
         return false;
     stop_broker();
+    check_store();
     return true;
 }
 

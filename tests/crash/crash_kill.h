@@ -54,6 +54,8 @@ bool server_died(struct server *s, int *status);
 void server_signal(struct server *s, int sig);
 /* Waits for the end at most limit_ms; false: still there. */
 bool server_wait(struct server *s, uint64_t limit_ms, int *status);
+/* After the end: queued messages and packet ids held in the store; -1: it can't be read, *why says so (static). */
+long server_left_over(const struct server *s, const char **why);
 /* keep: leaves the directory and says where it is. */
 void server_finish(struct server *s, bool keep);
 

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/crash/crash_kill.h"
 
+#include "persist/persist.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -148,6 +150,45 @@ bool server_wait(struct server *s, uint64_t limit_ms, int *status)
         poll(NULL, 0, 1);
     }
     return true;
+}
+
+static int add_queue(void *sum, const struct persist_queue_summary *q)
+{
+    *(long *)sum += (long)q->count;
+    return 0;
+}
+
+static int add_id(void *sum, int64_t session_id, int packet_id)
+{
+    (void)session_id;
+    (void)packet_id;
+    ++*(long *)sum;
+    return 0;
+}
+
+long server_left_over(const struct server *s, const char **why)
+{
+    static char text[512];
+    char path[256], *reason = NULL;
+    struct persist_options o = { .path = path, .read_only = true };
+    struct persist_open_info info;
+    struct persist *p;
+    long sum = 0;
+
+    path_in(s, "caddis.db", path, sizeof path);
+    *why = text;
+    if (persist_open(&o, &p, &info, &reason) == PERSIST_REFUSED) {
+        snprintf(text, sizeof text, "%s", reason != NULL ? reason : "no memory");
+        free(reason);
+        return -1;
+    }
+    if (persist_each_queue_summary(p, add_queue, &sum) != PERSIST_OK ||
+        persist_each_inbound(p, add_id, &sum) != PERSIST_OK) {
+        snprintf(text, sizeof text, "%s", persist_error(p));
+        sum = -1;
+    }
+    persist_close(&p);
+    return sum;
 }
 
 void server_finish(struct server *s, bool keep)
