@@ -163,7 +163,7 @@ static void add_defaults(char *out, const char *const *names)
             }
 }
 
-bool tls_set_ciphers(WOLFSSL_CTX *ctx, enum tls_kind kind, int lowest, const char *ciphers, const char *ciphers_tls13,
+bool tls_set_ciphers(struct tls_set *s, enum tls_kind kind, int lowest, const char *ciphers, const char *ciphers_tls13,
                      char **why)
 {
     char list[LIST_MAX] = "", text[256];
@@ -179,7 +179,10 @@ bool tls_set_ciphers(WOLFSSL_CTX *ctx, enum tls_kind kind, int lowest, const cha
         if (kind == TLS_KIND_CERT_DH)
             add_defaults(list, defaults_dh);
     }
-    if (wolfSSL_CTX_set_cipher_list(ctx, list) == WOLFSSL_SUCCESS)
+    s->ciphers = strdup(list);
+    if (s->ciphers == NULL)
+        return tls_why(why, "no memory");
+    if (wolfSSL_CTX_set_cipher_list(s->ctx, list) == WOLFSSL_SUCCESS)
         return true;
     tls_lib_forget_errors();
     return tls_why(why, "the library refuses the ciphers %s", list);

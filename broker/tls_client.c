@@ -97,7 +97,7 @@ static bool load_client(struct tls_set *s, const struct tls_client_options *o, c
     s->any_name = o->insecure;
     /* Even where a key is shared, a certificate instead of it is never taken unverified. */
     wolfSSL_CTX_set_verify(s->ctx, WOLFSSL_VERIFY_PEER, NULL);
-    return tls_set_ciphers(s->ctx, psk ? TLS_KIND_PSK : TLS_KIND_CERT, o->tls_version, o->ciphers, o->ciphers_tls13, why);
+    return tls_set_ciphers(s, psk ? TLS_KIND_PSK : TLS_KIND_CERT, o->tls_version, o->ciphers, o->ciphers_tls13, why);
 }
 
 struct tls_context *tls_client_context_new(const struct tls_client_options *o, char **why)

@@ -105,6 +105,7 @@ void tls_set_unref(struct tls_set **sp)
         return;
     wolfSSL_CTX_free(s->ctx);
     psk_free(&s->psk);
+    free(s->ciphers);
     free(s->alpn);
     free(s->psk_identity);
     explicit_bzero(s->psk_key, sizeof s->psk_key);
@@ -187,7 +188,7 @@ static bool load_listener(struct tls_set *s, const struct config_listener *l, ch
         return false;
     if (l->dhparamfile != NULL && !tls_load_dh(s->ctx, l->dhparamfile, why))
         return false;
-    if (!tls_set_ciphers(s->ctx, kind, l->tls_version, l->ciphers, l->ciphers_tls13, why))
+    if (!tls_set_ciphers(s, kind, l->tls_version, l->ciphers, l->ciphers_tls13, why))
         return false;
     if (s->verify || s->psk != NULL)
         tls_lib_no_tickets(s->ctx);

@@ -398,7 +398,7 @@ bool tls_begin(struct tls *t)
     int mode = s->client ? WOLFSSL_VERIFY_PEER : WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 
     t->ssl = wolfSSL_new(s->ctx);
-    if (t->ssl == NULL) {
+    if (t->ssl == NULL || !tls_lib_own_ciphers(t->ssl, s->ciphers)) {
         tls_lib_forget_errors();
         tls_break(t, ENOMEM, NULL);
         return false;

@@ -14,6 +14,7 @@
 struct tls_set {
     uint32_t refs;
     WOLFSSL_CTX *ctx;
+    char *ciphers;              /* the context's, as the library calls them */
     struct psk *psk;            /* server: NULL without TLS-PSK */
     bool client;
     bool verify;                /* the peer has to show a certificate that we trust */
@@ -100,7 +101,7 @@ bool tls_why(char **why, const char *fmt, ...) __attribute__((format(printf, 2, 
 
 enum tls_kind { TLS_KIND_CERT, TLS_KIND_CERT_DH, TLS_KIND_PSK };
 /* What is used where the configuration names none. */
-bool tls_set_ciphers(WOLFSSL_CTX *ctx, enum tls_kind kind, int lowest, const char *ciphers, const char *ciphers_tls13,
+bool tls_set_ciphers(struct tls_set *s, enum tls_kind kind, int lowest, const char *ciphers, const char *ciphers_tls13,
                      char **why);
 
 /* ---- tls_selftest.c ---- */

@@ -73,6 +73,19 @@ static inline void tls_lib_no_tickets(WOLFSSL_CTX *ctx)
 #endif
 }
 
+/* Built for one thread, the library lets all connections share their context's list of ciphers, and what one client offers
+ * narrows it down for all that come later. false: no memory. */
+static inline bool tls_lib_own_ciphers(WOLFSSL *ssl, const char *list)
+{
+#ifdef SINGLE_THREADED
+    return wolfSSL_set_cipher_list(ssl, list) == WOLFSSL_SUCCESS;
+#else
+    (void)ssl;
+    (void)list;
+    return true;
+#endif
+}
+
 /* Tables that speed up elliptic curves by 0.8 MB for each key that was used lately. */
 static inline void tls_lib_drop_tables(void)
 {

@@ -350,6 +350,34 @@ START_TEST(psk_against_certificate)
 }
 END_TEST
 
+/* Where connections share the list of ciphers with their context, the library narrows it down for everybody once a client
+ * offers a key or a ticket. */
+START_TEST(a_client_changes_nothing_for_others)
+{
+    struct config_listener l = listener_of("server.crt", "server.key");
+    struct tls_client_options key = { .psk_identity = "sensor-2", .psk = "ff", .tls_version_most = 0 };
+    struct tls_client_options cert = { .cafile = in_certs("ca.crt"), .tls_version_most = 0x0303 };
+    char *why = NULL;
+    struct pair p;
+
+    open_pair(&p, &l, &key);
+    begin_pair(&p, "localhost");
+    shake_hands(&p);
+    ck_assert(!tls_ready(p.s));
+    tls_free(&p.c);
+    tls_free(&p.s);
+    close(p.fd[0]);
+    close(p.fd[1]);
+    tls_context_free(&p.client);
+    p.client = tls_client_context_new(&cert, &why);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p.fd), 0);
+    begin_pair(&p, "localhost");
+    shake_hands(&p);
+    must_talk(&p, "1.2 after a key in 1.3");
+    close_pair(&p);
+}
+END_TEST
+
 /* ---- bytes ---- */
 
 static uint8_t byte_at(size_t i)
@@ -919,6 +947,7 @@ int main(void)
     tcase_add_test(t, anonymous_server);
     tcase_add_loop_test(t, psk_rows, 0, 2 * ROWS(keys));
     tcase_add_test(t, psk_against_certificate);
+    tcase_add_test(t, a_client_changes_nothing_for_others);
     tcase_add_loop_test(t, streams, 0, 12);
     tcase_add_loop_test(t, end_comes_last, 0, 2);
     tcase_add_loop_test(t, stranger_rows, 0, ROWS(strangers));
