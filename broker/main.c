@@ -5,7 +5,6 @@
 #include "broker/config_value.h"
 #include "broker/daemon.h"
 #include "broker/tls.h"
-#include "broker/tls.h"
 #include "persist/show.h"
 
 #include <errno.h>
@@ -56,11 +55,9 @@ static void version(void)
     puts("caddis " CADDIS_VERSION);
     printf("SQLite     %s\n", persist_sqlite_version());
     printf("TLS        %s\n", tls_library());
-    printf("TLS        %s\n", tls_library());
     puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS and Unix sockets"
                    : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP and Unix sockets");
-    puts(
-"store      " LOCALSTATEDIR "/lib/caddis/caddis.db\n"
+    puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db\n"
          "control    " RUNSTATEDIR "/caddis.sock");
 }
 
