@@ -432,6 +432,21 @@ static void log_denied(struct broker *b, const struct session *s, enum access wh
                 what == ACCESS_WRITE ? "topic" : "filter", log_q(topic.p, topic.len), log_qs(text));
 }
 
+bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,
+                       struct view topic)
+{
+    const struct acl *acl = b->auth->v[listener_index(b, c->listener)].acl;
+    const struct acl_rule *rule;
+    struct acl_who who;
+
+    if (is_sys(topic))
+        return false;
+    if (acl == NULL)
+        return true;
+    who = acl_who(acl, id, p->has_username ? p->username : (struct view){ NULL, 0 });
+    return acl_may(acl, &who, ACL_WRITE, topic, &rule);
+}
+
 bool auth_allowed(struct broker *b, const struct session *s, enum access what, struct view topic)
 {
     const struct acl_rule *rule = NULL;

@@ -29,6 +29,10 @@ enum reason auth_first(struct broker *b, struct conn *c, struct view data);
 /* The name that an enhanced authentication is about; p NULL: there is none. */
 struct view auth_proven_user(const struct conn *c);
 
+/* May the client of this CONNECT, once it is in, publish its will to this topic (mount point included)? */
+bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,
+                       struct view topic);
+
 /* The session's client is here: what it may do is looked up by its name. false: no memory. */
 bool auth_attach(struct broker *b, struct session *s, const struct conn *c);
 void auth_forget(struct session *s);

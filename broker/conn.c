@@ -137,6 +137,11 @@ static void complete_rest(struct broker *b, struct conn *c, struct view *in)
 
 void conn_received(struct broker *b, struct conn *c, struct view in)
 {
+    /* Whoever speaks HTTP or TLS here should not have to wait for the connect timeout. */
+    if (c->state == CONN_NEW && c->rest == NULL && in.len > 0 && in.p[0] != PKT_CONNECT << 4) {
+        conn_close(b, c, CLOSE_NOT_MQTT);
+        return;
+    }
     if (c->rest != NULL)
         complete_rest(b, c, &in);
     if (c->rest == NULL && !conn_closing(c)) {

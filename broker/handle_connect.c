@@ -237,6 +237,9 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
         s = session_new(b, ident, expiry_s > 0);
         if (s == NULL)
             return R_SERVER_UNAVAILABLE;
+        /* CONNACK promises a session that will be there, and its will with it [MQTT311-3.1.2-8]. */
+        if (s->durable)
+            e->seq = journal_next(b);
     } else {
         if (!session_resume(b, s)) {
             ident_unref(&ident);
@@ -259,23 +262,40 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     return R_OK;
 }
 
-static bool set_will(struct broker *b, struct conn *c, const struct connect *p)
+/* The will's topic with the mount point before it, to be freed by the caller. NULL: no memory. */
+static uint8_t *will_topic(const struct conn *c, const struct connect *p, struct view *topic)
 {
-    size_t n = c->mount_len + p->will_topic.len;
-    uint8_t *topic;
-    bool ok;
+    uint8_t *at;
 
-    if (!p->has_will)
-        return will_set(b, c->session, p, (struct view){ NULL, 0 });
-    topic = mem_alloc(MEM_OTHER, n);
-    if (topic == NULL)
-        return false;
+    topic->len = c->mount_len + p->will_topic.len;
+    topic->p = at = mem_alloc(MEM_OTHER, topic->len);
+    if (at == NULL)
+        return NULL;
     if (c->mount_len > 0)
-        memcpy(topic, c->listener->cfg->mount_point, c->mount_len);
-    memcpy(topic + c->mount_len, p->will_topic.p, p->will_topic.len);
-    ok = will_set(b, c->session, p, (struct view){ topic, n });
-    mem_free(MEM_OTHER, topic);
-    return ok;
+        memcpy(at, c->listener->cfg->mount_point, c->mount_len);
+    memcpy(at + c->mount_len, p->will_topic.p, p->will_topic.len);
+    return at;
+}
+
+/* The session, and its will if the client may have it. */
+static enum reason attach_with_will(struct broker *b, struct conn *c, struct entry *e)
+{
+    struct view topic = { NULL, 0 };
+    uint8_t *room = e->p.has_will ? will_topic(c, &e->p, &topic) : NULL;
+    enum reason r = e->p.has_will && room == NULL ? R_SERVER_UNAVAILABLE : R_OK;
+
+    if (room != NULL && !auth_will_allowed(b, c, &e->p, e->id, topic)) {
+        r = R_NOT_AUTHORIZED;
+        if (log_allow(&b->limit_deny, 10, b->now_ms))
+            log_warning("will denied id=%s peer=%s topic=%s", log_q(e->id.p, e->id.len), c->peer,
+                        log_q(topic.p, topic.len));
+    }
+    if (r == R_OK)
+        r = attach(b, c, e);
+    if (r == R_OK && (!auth_attach(b, c->session, c) || !will_set(b, c->session, &e->p, topic)))
+        conn_close(b, c, CLOSE_NO_MEMORY);
+    mem_free(MEM_OTHER, room);
+    return r;
 }
 
 /* ---- */
@@ -309,7 +329,7 @@ static void say_up(struct broker *b, const struct conn *c, const struct entry *e
 /* It may come in. */
 static void enter(struct broker *b, struct conn *c, struct entry *e)
 {
-    enum reason r = attach(b, c, e);
+    enum reason r = attach_with_will(b, c, e);
 
     if (r != R_OK) {
         refuse(b, c, &e->p, r);
@@ -320,10 +340,8 @@ static void enter(struct broker *b, struct conn *c, struct entry *e)
     timer_disarm(&c->timer);
     if (c->keepalive_s > 0)
         timer_arm(&b->wheel, &c->timer, b->now_ms + (uint64_t)c->keepalive_s * 1500);
-    if (!auth_attach(b, c->session, c) || !set_will(b, c, &e->p)) {
-        conn_close(b, c, CLOSE_NO_MEMORY);
+    if (conn_closing(c))
         return;
-    }
     accept(b, c, e);
     say_up(b, c, e);
 }
