@@ -4,6 +4,7 @@
 
 #include "broker/auth.h"
 #include "broker/clock.h"
+#include "broker/control.h"
 #include "broker/daemon.h"
 #include "broker/listen.h"
 #include "broker/login.h"
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -107,18 +109,23 @@ static bool init(struct broker *b)
            subs_init(&b->subs, &b->key) && retain_init(&b->retain, &b->key) && b->encoded != NULL && sys_init(b);
 }
 
-/* The store's directory is made when only its last part is missing, for the account that we will run as. */
-static void make_store_dir(const struct config *cfg)
+/* Who the process is going to be; NULL: who it is. */
+static const struct passwd *account(const struct config *cfg)
 {
-    const char *user = cfg->user != NULL ? cfg->user : "caddis", *slash = strrchr(cfg->store_path, '/');
-    char *dir = slash != NULL && slash != cfg->store_path ? strndup(cfg->store_path, (size_t)(slash - cfg->store_path))
-                                                          : NULL;
-    struct passwd *pw = geteuid() == 0 ? getpwnam(user) : NULL;
+    return geteuid() == 0 ? getpwnam(cfg->user != NULL ? cfg->user : "caddis") : NULL;
+}
+
+/* A file's directory is made when only its last part is missing, for the account that we will run as. */
+static void make_dir_of(const struct config *cfg, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash != NULL && slash != path ? strndup(path, (size_t)(slash - path)) : NULL;
+    const struct passwd *pw = account(cfg);
 
     if (dir != NULL && mkdir(dir, 0750) == 0) {
         log_info("directory made path=%s", log_qs(dir));
         if (pw != NULL && chown(dir, pw->pw_uid, pw->pw_gid) < 0)
-            log_warning("can't give the directory to user=%s error=%s", log_qs(user), log_qs(strerror(errno)));
+            log_warning("can't give the directory to user=%s error=%s", log_qs(pw->pw_name), log_qs(strerror(errno)));
     }
     free(dir);
 }
@@ -184,7 +191,10 @@ struct broker *broker_new(struct config *cfg, char **why)
         goto fail;
     }
     if (cfg->persistence)
-        make_store_dir(cfg);
+        make_dir_of(cfg, cfg->store_path);
+    if (cfg->enable_control)
+        make_dir_of(cfg, cfg->control_socket);
+    control_open(b, account(cfg));
     if (daemon_drop(cfg->user, why) < 0)
         goto fail;
     if (!open_store(b, why))
@@ -202,6 +212,7 @@ void broker_free(struct broker *b)
 {
     struct session *s;
 
+    control_close(b);
     while (b->listener_count > 0 && b->conn_count > 0) {
         for (unsigned i = 0; i < b->listener_count; i++)
             LIST_EACH(l, &b->listeners[i].conns)
@@ -238,14 +249,17 @@ void broker_free(struct broker *b)
 
 static void say_error(void *arg, const char *line)
 {
-    (void)arg;
     log_error("%s", line);
+    control_reload_says(arg, line);
 }
 
 static void say_fixed(void *arg, const char *key)
 {
-    (void)arg;
-    log_warning("%s changes with the next start, not with a reload", key);
+    char line[256];
+
+    snprintf(line, sizeof line, "%s changes with the next start, not with a reload", key);
+    log_warning("%s", line);
+    control_reload_says(arg, line);
 }
 
 static struct config_listener *listener_named(struct config *cfg, const char *name)
@@ -266,12 +280,15 @@ static void keep_fixed(const struct config_listener *was, struct config_listener
 }
 
 /* Every listener must be in the new file, or it could not be said what its clients may do. */
-static bool may_adopt(const struct broker *b, struct config *now)
+static bool may_adopt(struct broker *b, struct config *now)
 {
     for (unsigned i = 0; i < b->listener_count; i++)
         if (listener_named(now, b->listeners[i].cfg->name) == NULL) {
-            log_error("not reloaded: [listener %s] is gone from the file; taking a listener away needs a restart",
-                      b->listeners[i].cfg->name);
+            char line[256];
+
+            snprintf(line, sizeof line, "not reloaded: [listener %s] is gone from the file; taking a listener away "
+                     "needs a restart", b->listeners[i].cfg->name);
+            say_error(b, line);
             return false;
         }
     return true;
@@ -287,35 +304,43 @@ static void adopt(struct broker *b, struct config *now)
     }
 }
 
-static void reload(struct broker *b)
+static void take(struct broker *b, struct config *now)
 {
-    struct config *now = config_load(b->cfg->path, say_error, NULL);
-    struct log_options o;
+    struct log_options o = config_log_options(now);
+
+    adopt(b, now);
+    config_diff_fixed(b->cfg, now, say_fixed, b);
+    config_free(b->cfg);
+    b->cfg = now;
+    o.topic = sys_log;
+    o.topic_arg = b;
+    if (log_open(&o) < 0)
+        log_error("the log file can't be opened, the old log stays file=%s error=%s", log_qs(o.file),
+                  log_qs(strerror(errno)));
+    sys_reload(b);
+    log_notice("configuration reloaded file=%s", now->path != NULL ? log_qs(now->path) : "(defaults)");
+}
+
+/* false: the old configuration stays in use. */
+static bool reload(struct broker *b)
+{
+    struct config *now = config_load(b->cfg->path, say_error, b);
+    bool taken = now != NULL && may_adopt(b, now);
 
     daemon_notify("RELOADING=1");
-    if (now == NULL) {
-        log_error("not reloaded: the configuration has errors, the old one stays in use");
-    } else if (!may_adopt(b, now)) {
-        config_free(now);
-    } else if (!listen_reload_tls(b, now) || !auth_reload(b, now)) {
-        log_error("not reloaded: a file that the configuration names has errors, the old configuration stays in use");
-        config_free(now);
+    if (taken && (!listen_reload_tls(b, now) || !auth_reload(b, now))) {
+        say_error(b, "a file that the configuration names has errors; the log says which");
+        taken = false;
+    }
+    if (taken) {
+        take(b, now);
     } else {
-        adopt(b, now);
-        config_diff_fixed(b->cfg, now, say_fixed, NULL);
-        config_free(b->cfg);
-        b->cfg = now;
-        o = config_log_options(now);
-        o.topic = sys_log;
-        o.topic_arg = b;
-        if (log_open(&o) < 0)
-            log_error("the log file can't be opened, the old log stays file=%s error=%s", log_qs(o.file),
-                      log_qs(strerror(errno)));
-        sys_reload(b);
-        log_notice("configuration reloaded file=%s", now->path != NULL ? log_qs(now->path) : "(defaults)");
+        log_error("not reloaded, the old configuration stays in use");
+        config_free(now);
     }
     log_reopen();
     daemon_notify("READY=1");
+    return taken;
 }
 
 /* ---- the turn ---- */
@@ -347,7 +372,7 @@ static void flush(struct broker *b)
 static int wait_ms(const struct broker *b)
 {
     if (!list_empty(&b->pump) || !list_empty(&b->again) || !list_empty(&b->dirty) ||
-        !list_empty(&b->logins) || b->reload)
+        !list_empty(&b->logins) || b->reload || control_due(b))
         return 0;
     return wheel_wait_ms(&b->wheel, b->now_ms);
 }
@@ -359,8 +384,9 @@ static void turn(struct broker *b)
     wheel_run(&b->wheel, b->now_ms, b);
     if (b->reload) {
         b->reload = false;
-        reload(b);
+        control_reloaded(b, reload(b));
     }
+    control_turn(b);
     login_turn(b);
     sys_turn(b);
     pump(b);

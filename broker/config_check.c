@@ -252,6 +252,16 @@ bool listener_who(const struct config_listener *l, char *out, size_t cap)
 
 /* ---- files ---- */
 
+/* Of its store and its control socket the broker makes the directory, if only the last part is missing. */
+static bool made_at_start(const char *path)
+{
+    char *copy = strdup(path), *dir = copy != NULL ? dirname(copy) : NULL;
+    bool yes = dir != NULL && access(dir, F_OK) < 0 && errno == ENOENT && access(dirname(dir), W_OK | X_OK) == 0;
+
+    free(copy);
+    return yes;
+}
+
 /* The directory must be there and writable; the file itself, where it exists, must be a writable regular file. */
 static void check_writable(struct check *k, const char *section, const char *key, int listener, const char *path,
                            mode_t kind)
@@ -296,11 +306,11 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         fail(&k, "broker", "user", -1, "user: there is no account %s on this machine", log_qs(c->user));
     if (c->pid_file != NULL)
         check_writable(&k, "broker", "pid_file", -1, c->pid_file, S_IFREG);
-    if (c->enable_control)
+    if (c->enable_control && !made_at_start(c->control_socket))
         check_writable(&k, "broker", "control_socket", -1, c->control_socket, S_IFSOCK);
     if (c->log_dests & DEST_FILE)
         check_writable(&k, "log", "dest", -1, c->log_file, S_IFREG);
-    if (c->persistence)
+    if (c->persistence && !made_at_start(c->store_path))
         check_writable(&k, "persistence", "path", -1, c->store_path, S_IFREG);
     for (unsigned i = 0; i < c->listener_count; i++) {
         const struct config_listener *l = &c->listeners[i];

@@ -229,7 +229,7 @@ START_TEST(defaults)
     ck_assert_ptr_null(c->user);
     ck_assert_uint_eq(c->sys_interval_ms, 10000);
     ck_assert(c->retain_available && !c->allow_duplicate_messages && c->enable_control);
-    ck_assert_str_eq(c->control_socket, RUNSTATEDIR "/caddis.sock");
+    ck_assert_str_eq(c->control_socket, RUNSTATEDIR "/caddis/caddis.sock");
     ck_assert_uint_eq(c->log_dests, DEST_STDERR);
     ck_assert_int_eq((int)c->log_level, LEVEL_INFO);
     ck_assert_int_eq(c->log_facility, LOG_DAEMON);
@@ -586,13 +586,13 @@ END_TEST
 START_TEST(files_are_opened)
 {
     struct config *c = load_good("[broker]\nuser = nobody-has-this-name\nenable_control = no\n"
-                                 "[persistence]\npath = /nowhere/x.db\n[log]\ndest = file /\n"
+                                 "[persistence]\npath = /nowhere/there/x.db\n[log]\ndest = file /\n"
                                  "[listener a]\ninterface = nosuchif0\n");
     struct said s = { .lines = 0 };
 
     ck_assert_uint_eq(config_check_files(c, hear, &s), 4);
     ck_assert_ptr_nonnull(strstr(s.text, "f:2: user: there is no account \"nobody-has-this-name\" on this machine\n"));
-    ck_assert_ptr_nonnull(strstr(s.text, "f:5: path: the directory \"/nowhere\": No such file or directory\n"));
+    ck_assert_ptr_nonnull(strstr(s.text, "f:5: path: the directory \"/nowhere/there\": No such file or directory\n"));
     ck_assert_ptr_nonnull(strstr(s.text, "f:7: dest: \"/\" is there and is something else\n"));
     ck_assert_ptr_nonnull(strstr(s.text, "f:9: interface: there is no \"nosuchif0\" on this machine\n"));
     config_free(c);
