@@ -26,7 +26,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *text;
 } commands[] = {
-#define X(name, text) { #name, cmd_##name, text },
+#define X(function, name, text) { name, cmd_##function, text },
     COMMANDS(X)
 #undef X
 };
@@ -46,7 +46,7 @@ static void help(void)
          "  -h, --help          this text; `caddis COMMAND --help` for a command's\n\n"
          "Commands:");
     for (unsigned i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %s\n", commands[i].name, commands[i].text);
+        printf("  %-12s  %s\n", commands[i].name, commands[i].text);
     puts("\nExit status: 0 fine, 1 failed, 2 wrong options, 3 errors in the configuration.");
 }
 
@@ -58,7 +58,7 @@ static void version(void)
     puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS and Unix sockets"
                    : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP and Unix sockets");
     puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db\n"
-         "control    " RUNSTATEDIR "/caddis.sock");
+         "control    " RUNSTATEDIR "/caddis/caddis.sock");
 }
 
 void cmd_say(void *arg, const char *line)
