@@ -270,7 +270,9 @@ static void accept_some(struct forwarder *f)
 
 static void start(struct forwarder *f, uint16_t port)
 {
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = NULL };
     struct rlimit r;
     socklen_t len = sizeof at;

@@ -203,7 +203,7 @@ void scene_offline(const struct options *o)
     pool_fini(&p);
 }
 
-/* After a crash nobody knows how much comes: the end is a second of silence, and only the acknowledged must be there. */
+/* After a crash nobody knows how much comes: silence is the end, and only the acknowledged must be there. */
 static void check_acked(struct flow *f)
 {
     uint64_t acked = 0, missing = 0;
