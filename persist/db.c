@@ -233,6 +233,10 @@ static enum db_state set_up(struct persist *p, enum db_state state)
     }
     if (rc == SQLITE_OK)
         db_int(p->db, "PRAGMA schema_version", 0, &rc);     /* the first read makes the file, if it is a new one */
+    /* Changing to a log took a rollback journal. SQLite has deleted it, but if the directory still had it after a
+     * power cut, it would undo the change, and with it all that is in the log. */
+    if (rc == SQLITE_OK && db_sync_dir(p->o.path) < 0)
+        rc = SQLITE_IOERR_DIR_FSYNC;
     if (rc != SQLITE_OK)
         return state_of(p, rc, "open the write-ahead log");
     /* secure_delete is on in Debian's library and would write every freed page. A WAL that is cut and grows again

@@ -249,8 +249,6 @@ static bool create(struct persist *p, char **why)
 {
     int rc = schema_create(p->db);
 
-    if (rc == SQLITE_OK && db_sync_dir(p->o.path) < 0)
-        rc = SQLITE_IOERR_DIR_FSYNC;
     if (rc == SQLITE_OK)
         return true;
     db_fail(p, rc, "create");
