@@ -80,7 +80,7 @@ struct choice {
       "queue QoS 0 for offline persistent sessions too")                                                          \
     X(broker, enable_control, BOOL, GLOBAL(enable_control), "true", 0, 0, FIXED, NULL,                            \
       "the local control socket that the tools use")                                                              \
-    X(broker, control_socket, PATH, GLOBAL(control_socket), RUNSTATEDIR "/caddis/caddis.sock", 0, 0, FIXED, NULL, \
+    X(broker, control_socket, PATH, GLOBAL(control_socket), RUNSTATEDIR "/caddis.sock", 0, 0, FIXED, NULL,        \
       "where that socket is")                                                                                     \
                                                                                                                   \
     X(log, dest, DEST, GLOBAL(log_dests), "stderr", 0, 0, MANY, NULL,                                             \

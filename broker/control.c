@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -461,6 +462,11 @@ void control_open(struct broker *b, const struct passwd *account)
     timer_init(&ctl->retry, accept_again);
     list_init(&ctl->clients);
     fd = bind_socket(ctl, account, &why);
+    if (fd < 0 && strcmp(ctl->path, CONTROL_DEFAULT) == 0 && getenv("RUNTIME_DIRECTORY") != NULL) {
+        snprintf(ctl->path, sizeof ctl->path, "%s", CONTROL_SERVICE);
+        why = NULL;
+        fd = bind_socket(ctl, account, &why);
+    }
     if (fd < 0 || loop_add(&b->loop, &ctl->source, fd, LOOP_READ) < 0) {
         log_warning("no control socket, so the tools can't reach this broker path=%s error=%s", log_qs(ctl->path),
                     log_qs(why != NULL ? why : strerror(errno)));

@@ -18,6 +18,11 @@
 #ifndef CADDIS_BROKER_CONTROL_H
 #define CADDIS_BROKER_CONTROL_H
 
+/* Where the socket is by default; and where a broker that systemd has started without the right to that directory puts
+ * it instead (RuntimeDirectory=caddis in the unit). The tools look in both places. */
+#define CONTROL_DEFAULT RUNSTATEDIR "/caddis.sock"
+#define CONTROL_SERVICE RUNSTATEDIR "/caddis/caddis.sock"
+
 #include "broker/broker.h"
 
 #include <pwd.h>

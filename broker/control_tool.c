@@ -3,6 +3,7 @@
 #include "broker/control_tool.h"
 
 #include "broker/cmd.h"
+#include "broker/control.h"
 #include "broker/control_request.h"
 
 #include <errno.h>
@@ -67,6 +68,9 @@ int control_tool_parse(struct control_tool *t, int argc, char **argv)
         return EXIT_CONFIG;
     if (t->socket == NULL)
         t->socket = t->cfg->control_socket;
+    if (strcmp(t->socket, CONTROL_DEFAULT) == 0 && access(CONTROL_DEFAULT, F_OK) < 0 &&
+        access(CONTROL_SERVICE, F_OK) == 0)
+        t->socket = CONTROL_SERVICE;
     return -1;
 }
 

@@ -58,7 +58,7 @@ static void version(void)
     puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS and Unix sockets"
                    : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP and Unix sockets");
     puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db\n"
-         "control    " RUNSTATEDIR "/caddis/caddis.sock");
+         "control    " RUNSTATEDIR "/caddis.sock");
 }
 
 void cmd_say(void *arg, const char *line)

@@ -229,7 +229,7 @@ START_TEST(defaults)
     ck_assert_ptr_null(c->user);
     ck_assert_uint_eq(c->sys_interval_ms, 10000);
     ck_assert(c->retain_available && !c->allow_duplicate_messages && c->enable_control);
-    ck_assert_str_eq(c->control_socket, RUNSTATEDIR "/caddis/caddis.sock");
+    ck_assert_str_eq(c->control_socket, RUNSTATEDIR "/caddis.sock");
     ck_assert_uint_eq(c->log_dests, DEST_STDERR);
     ck_assert_int_eq((int)c->log_level, LEVEL_INFO);
     ck_assert_int_eq(c->log_facility, LOG_DAEMON);
