@@ -65,6 +65,7 @@ static void trim(struct timer *t, void *arg)
 
     (void)t;
     b->left = 0;
+    b->large_freed = mem_large_freed;
     mem_trim();
 }
 
@@ -183,6 +184,7 @@ struct broker *broker_new(struct config *cfg, char **why)
     }
     b->cfg = cfg;
     b->loop.epfd = -1;
+    mem_tune();
     if (!init(b) || !listen_open(b, why))
         goto fail;
     b->auth = auth_new(cfg);
@@ -393,6 +395,8 @@ static void turn(struct broker *b)
     journal_turn(b);
     flush(b);
     conn_reap(b);
+    if (mem_large_freed != b->large_freed && !timer_armed(&b->trim))
+        timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);
     metrics_sample(b);
 }
 

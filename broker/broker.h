@@ -57,6 +57,7 @@ struct broker {
     struct encoded *encoded;
     struct timer trim;              /* gives free memory back to the system after many have left */
     unsigned left;                  /* connections and sessions that ended since */
+    uint64_t large_freed;           /* mem_large_freed at that time */
     uint8_t *read_buffer;           /* READ_BUFFER bytes */
 };
 

@@ -9,7 +9,7 @@
 
 #define SHARE_PREFIX "$share/"
 
-/* One filter with the listener's mount point put in. Returns its length, 0: too long. buf: SUB_FILTER_MAX bytes. */
+/* One filter with the listener's mount point put in. Returns its length, 0: too long. buf: room() of its packet. */
 static size_t mounted(const struct conn *c, struct view filter, uint8_t *buf)
 {
     struct view group, path = filter;
@@ -28,6 +28,12 @@ static size_t mounted(const struct conn *c, struct view filter, uint8_t *buf)
         memcpy(buf + n, c->listener->cfg->mount_point, c->mount_len);
     memcpy(buf + n + c->mount_len, path.p, path.len);
     return n + c->mount_len + path.len;
+}
+
+/* For the longest filter there can be in the packet. */
+static uint8_t *room(const struct conn *c, const struct frame *f)
+{
+    return mem_alloc(MEM_OTHER, f->body.len + c->mount_len + sizeof SHARE_PREFIX);
 }
 
 static struct view without_share(struct view filter)
@@ -164,7 +170,7 @@ enum reason handle_subscribe(struct broker *b, struct conn *c, const struct fram
         return r;
     a.codes = mem_zero(MEM_OTHER, s.count);
     a.send_retained = mem_zero(MEM_OTHER, s.count * sizeof *a.send_retained);
-    buf = mem_alloc(MEM_OTHER, SUB_FILTER_MAX);
+    buf = room(c, f);
     r = a.codes != NULL && a.send_retained != NULL && buf != NULL ? subscribe(b, c, &s, &a, buf) : R_UNSPECIFIED;
     mem_free(MEM_OTHER, buf);
     mem_free(MEM_OTHER, a.send_retained);
@@ -225,7 +231,7 @@ enum reason handle_unsubscribe(struct broker *b, struct conn *c, const struct fr
     if (r != R_OK)
         return r;
     a.codes = mem_zero(MEM_OTHER, s.count);
-    buf = mem_alloc(MEM_OTHER, SUB_FILTER_MAX);
+    buf = room(c, f);
     r = a.codes != NULL && buf != NULL ? unsubscribe(b, c, &s, &a, buf) : R_UNSPECIFIED;
     mem_free(MEM_OTHER, buf);
     mem_free(MEM_OTHER, a.codes);

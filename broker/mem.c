@@ -5,13 +5,20 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#ifndef __GLIBC__
-#define malloc_trim(pad) ((void)0)      /* musl gives back by itself */
+#ifdef __GLIBC__
+#define KEEP_AT_MOST(bytes) mallopt(M_TRIM_THRESHOLD, (bytes))
+#define MAP_FROM(bytes)     mallopt(M_MMAP_THRESHOLD, (bytes))
+#else                           /* musl gives back by itself */
+#define KEEP_AT_MOST(bytes) ((void)0)
+#define MAP_FROM(bytes)     ((void)0)
+#define malloc_trim(pad)    ((void)0)
 #endif
+
+#define LARGE 16384
 
 size_t mem_bytes[MEM_CLASS_COUNT];
 size_t mem_total, mem_peak;
-uint64_t mem_fail_at;
+uint64_t mem_fail_at, mem_large_freed;
 
 const char *mem_class_name(enum mem_class c)
 {
@@ -21,6 +28,12 @@ const char *mem_class_name(enum mem_class c)
 #undef X
     };
     return names[c];
+}
+
+void mem_tune(void)
+{
+    KEEP_AT_MOST(8 << 20);
+    MAP_FROM(2 << 20);
 }
 
 void mem_trim(void)
@@ -78,5 +91,6 @@ void mem_free(enum mem_class c, void *p)
     n = malloc_usable_size(p);
     mem_bytes[c] -= n;
     mem_total -= n;
+    mem_large_freed += n >= LARGE;
     free(p);
 }

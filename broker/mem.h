@@ -38,8 +38,13 @@ void *mem_zero(enum mem_class c, size_t n);
 void *mem_grow(enum mem_class c, void *p, size_t n);
 void mem_free(enum mem_class c, void *p);
 
+/* Once, at start: the C library is to keep what large messages free, or each of them would cost the system a run of
+ * pages to clear and to take away again. In return somebody has to call mem_trim() when it is quiet. */
+void mem_tune(void);
 /* Gives what is free back to the system, where the C library can. */
 void mem_trim(void);
+/* Blocks of 16 KiB and more that were freed since start. */
+extern uint64_t mem_large_freed;
 
 /* Tests: the n-th allocation from now fails (0: none does). */
 extern uint64_t mem_fail_at;
