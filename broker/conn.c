@@ -135,11 +135,19 @@ static void complete_rest(struct broker *b, struct conn *c, struct view *in)
     }
 }
 
+/* What begins with this byte, in words; NULL: something. */
+static const char *speaks(uint8_t first)
+{
+    if (first == 0x16)
+        return "a TLS client, on a port without TLS";
+    return first == 'G' || first == 'P' || first == 'H' || first == 'O' ? "an HTTP client" : NULL;
+}
+
 void conn_received(struct broker *b, struct conn *c, struct view in)
 {
     /* Whoever speaks HTTP or TLS here should not have to wait for the connect timeout. */
     if (c->state == CONN_NEW && c->rest == NULL && in.len > 0 && in.p[0] != PKT_CONNECT << 4) {
-        conn_close(b, c, CLOSE_NOT_MQTT);
+        conn_close_text(b, c, CLOSE_NOT_MQTT, speaks(in.p[0]));
         return;
     }
     if (c->rest != NULL)

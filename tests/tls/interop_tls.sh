@@ -118,7 +118,7 @@ strangers() {
     pub tls
     refused "MQTT without TLS" "an MQTT client without TLS, on a port for TLS"
     pub plain --cafile "$certs/ca.crt"
-    refused "TLS on a plain port" "malformed packet"
+    refused "TLS on a plain port" "a TLS client, on a port without TLS"
     printf 'GET / HTTP/1.0\r\n\r\n' | timeout 5 openssl s_client -connect 127.0.0.1:1 >/dev/null 2>&1
     exec 9<>"/dev/tcp/127.0.0.1/$(port_of tls)"
     printf 'GET / HTTP/1.0\r\n\r\n' >&9
