@@ -13,7 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPEN_BUSY_MS = 2000, CACHE_DEFAULT = 128 << 10 };
+enum {
+    OPEN_BUSY_MS = 2000,
+    CACHE_DEFAULT = 128 << 10,
+    /* A reader that holds the log back must not fill the disk with it. */
+    WAL_MOST = 256 << 20,
+    WAL_LEAST = 16 << 20,
+};
 
 /* ---- errors ---- */
 
@@ -252,6 +258,8 @@ static enum db_state set_up(struct persist *p, enum db_state state)
         rc = set_number(p->db, "max_page_count", (int64_t)(p->o.max_bytes / DB_PAGE));
     if (rc != SQLITE_OK)
         return state_of(p, rc, "set up");
+    p->wal_limit = p->o.max_bytes != 0 && p->o.max_bytes < WAL_MOST ? p->o.max_bytes : WAL_MOST;
+    p->wal_limit = p->wal_limit > WAL_LEAST ? p->wal_limit : WAL_LEAST;
     /* A block of the WAL that holds a commit is not written again: on flash a torn write takes the whole block. */
     if (p->o.sync_commit)
         sqlite3_file_control(p->db, "main", SQLITE_FCNTL_POWERSAFE_OVERWRITE, &zero);
@@ -272,10 +280,48 @@ static void open_wal(struct persist *p)
     sqlite3_free(shm);
 }
 
+static int open_harmless(const char *path, bool immutable, sqlite3 **db)
+{
+    char *uri = malloc(strlen(path) * 3 + 32), *p = uri;
+    int rc;
+
+    *db = NULL;
+    if (uri == NULL)
+        return SQLITE_NOMEM;
+    p += sprintf(p, "file:");
+    for (const char *s = path; *s != '\0'; s++)
+        p += strchr("?#%", *s) != NULL ? sprintf(p, "%%%02X", (unsigned char)*s) : sprintf(p, "%c", *s);
+    strcpy(p, immutable ? "?immutable=1" : "");
+    rc = sqlite3_open_v2(uri, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+    free(uri);
+    if (rc != SQLITE_OK)
+        return rc;
+    sqlite3_extended_result_codes(*db, 1);
+    harden(*db);
+    sqlite3_busy_timeout(*db, OPEN_BUSY_MS);
+    db_int(*db, "SELECT count(*) FROM sqlite_schema", 0, &rc);
+    return rc;
+}
+
+/* A store with a log that nobody has open needs its -shm file made, which takes the right to write the directory. Who
+ * may only read is served if the last user closed the store: then everything is in the main file. */
+int db_open_read_only(const char *path, sqlite3 **db)
+{
+    char *wal = sqlite3_mprintf("%s-wal", path);
+    int rc = open_harmless(path, false, db), plain = rc & 0xFF;
+
+    if ((plain == SQLITE_CANTOPEN || plain == SQLITE_READONLY) && wal != NULL && access(wal, F_OK) < 0) {
+        sqlite3_close(*db);
+        rc = open_harmless(path, true, db);
+    }
+    sqlite3_free(wal);
+    return rc;
+}
+
 enum db_state db_connect(struct persist *p, bool read_only)
 {
-    int flags = SQLITE_OPEN_NOMUTEX | (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    int rc = sqlite3_open_v2(p->o.path, &p->db, flags, NULL);
+    int rc = read_only ? db_open_read_only(p->o.path, &p->db)
+                       : sqlite3_open_v2(p->o.path, &p->db, SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE, NULL);
     enum db_state state;
 
     p->checkpoint_at = DB_CHECKPOINT_FRAMES;
@@ -328,6 +374,26 @@ void db_adopt(struct persist *p)
 
 /* ---- transactions ---- */
 
+/* Has the log grown beyond all reason, and can't it be shortened? */
+static bool log_is_stuck(struct persist *p)
+{
+    int in_wal = 0, moved = 0, pid;
+    char name[64];
+
+    if ((uint64_t)p->wal_frames * DB_FRAME < p->wal_limit)
+        return false;
+    if (sqlite3_wal_checkpoint_v2(p->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &moved) != SQLITE_OK ||
+        moved == in_wal)
+        return false;
+    snprintf(p->error, sizeof p->error, "store %s: the write-ahead log can't grow further, a reader holds it back",
+             p->o.path);
+    if (persist_blocker(p, &pid, name)) {
+        size_t len = strlen(p->error);
+        snprintf(p->error + len, sizeof p->error - len, ": process %d (%s)", pid, name);
+    }
+    return true;
+}
+
 enum persist_rc persist_begin(struct persist *p)
 {
     sqlite3_stmt *st;
@@ -337,6 +403,8 @@ enum persist_rc persist_begin(struct persist *p)
     p->tx = TX_NONE;
     if (p->sync.failed)
         return PERSIST_IO;
+    if (log_is_stuck(p))
+        return PERSIST_FULL;
     st = stmt_get(p, STMT_BEGIN);
     rc = st != NULL ? stmt_run(p, st) : p->tx_rc;
     if (rc == PERSIST_OK)

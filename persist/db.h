@@ -46,6 +46,7 @@ struct persist {
     struct sync sync;
     struct stat shm;            /* of the -shm file when it was opened */
 
+    uint64_t wal_limit;         /* bytes of the log from which nothing is written while a reader holds it back */
     unsigned wal_frames;        /* after the last commit */
     unsigned checkpoint_at;     /* frames from which the next checkpoint is worth while */
     struct persist_stats stats; /* sizes are filled in when asked */
@@ -83,6 +84,8 @@ enum db_state {
     DB_UNUSABLE,    /* not ours to judge: rights, locks, memory */
 };
 enum db_state db_connect(struct persist *p, bool read_only);
+/* For reading only, whether a broker has it open or not. SQLite's code; *db must be closed in any case. */
+int db_open_read_only(const char *path, sqlite3 **db);
 int db_version(const struct persist *p);
 /* Closes the database and our descriptor of its log; p->sync stays, for another connection. */
 void db_disconnect(struct persist *p);

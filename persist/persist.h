@@ -27,7 +27,7 @@ struct persist;
 enum persist_rc {
     PERSIST_OK,
     PERSIST_BUSY,    /* somebody else holds the write lock, or there is no memory: try again later */
-    PERSIST_FULL,    /* disk full, or max_size reached */
+    PERSIST_FULL,    /* disk full, max_bytes reached, or a log that a reader has kept from being emptied for too long */
     PERSIST_IO,      /* the device failed */
     PERSIST_BROKEN,  /* damaged rows or file; persist_error() says where */
 };
@@ -55,7 +55,7 @@ struct persist_options {
     bool read_only;            /* tools: no lock, no change, live or not */
     uint64_t cache_bytes;      /* SQLite's page cache; 0: 128 KiB */
     uint64_t max_bytes;        /* size limit of the file; 0: none */
-    /* Called now and then while a long step runs (migration, salvage, load). NULL: silence. */
+    /* Called now and then while a long step runs (migration, salvage). NULL: silence. */
     void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *progress_arg;
 };

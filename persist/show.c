@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "persist/show.h"
 
+#include "persist/db.h"
+
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,35 +67,6 @@ static int prepare(sqlite3 *db, const char *view, const char *first, sqlite3_stm
     return rc == SQLITE_OK ? sqlite3_bind_text(*st, 1, first, -1, SQLITE_STATIC) : rc;
 }
 
-/* A WAL store that nobody has open needs its -shm file made, which takes the right to write the directory. Who may
- * only read is served if the last user closed the store: then everything is in the main file. */
-static int open_store(const char *path, bool immutable, sqlite3 **db)
-{
-    char *uri = malloc(strlen(path) * 3 + 32), *p = uri;
-    int rc;
-
-    if (uri == NULL)
-        return SQLITE_NOMEM;
-    p += sprintf(p, "file:");
-    for (const char *s = path; *s != '\0'; s++)
-        p += strchr("?#%", *s) != NULL ? sprintf(p, "%%%02X", (unsigned char)*s) : sprintf(p, "%c", *s);
-    strcpy(p, immutable ? "?immutable=1" : "");
-    rc = sqlite3_open_v2(uri, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
-    free(uri);
-    if (rc == SQLITE_OK)
-        sqlite3_busy_timeout(*db, BUSY_MS);
-    return rc;
-}
-
-static bool has_wal(const char *path)
-{
-    char *wal = sqlite3_mprintf("%s-wal", path);
-    bool there = wal == NULL || access(wal, F_OK) == 0;
-
-    sqlite3_free(wal);
-    return there;
-}
-
 int persist_show(const char *path, const char *view, const char *first,
                  int (*row)(void *arg, const struct show_column *columns, int count, bool empty), void *arg, char **why)
 {
@@ -106,15 +79,11 @@ int persist_show(const char *path, const char *view, const char *first,
         explain(why, path, "there is none, or this user may not read it (try sudo, or --store PATH)");
         return -1;
     }
-    rc = open_store(path, false, &db);
-    if (rc == SQLITE_OK)
+    rc = db_open_read_only(path, &db);
+    if (rc == SQLITE_OK) {
+        sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 1, NULL);
+        sqlite3_busy_timeout(db, BUSY_MS);
         rc = prepare(db, view, first, &st);
-    if ((rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY) && !has_wal(path)) {
-        sqlite3_close(db);
-        db = NULL;
-        rc = open_store(path, true, &db);
-        if (rc == SQLITE_OK)
-            rc = prepare(db, view, first, &st);
     }
     if (rc == SQLITE_OK)
         rc = give_rows(st, row, arg);

@@ -23,7 +23,7 @@ static inline struct blob text(const char *s)
 {
     return (struct blob){ s, s != NULL ? strlen(s) : 0 };
 }
-#define OK(call) ck_assert_msg((call) == PERSIST_OK, #call ": %s", persist_error(p))
+#define OK(call) ck_assert_msg((call) == PERSIST_OK, "%s: %s", #call, persist_error(p))
 #define ck_assert_blob(b, s) \
     ck_assert_msg((b).len == strlen(s) && memcmp((b).p, (s), strlen(s)) == 0, "%.*s, not %s", (int)(b).len, \
                   (const char *)(b).p, (s))

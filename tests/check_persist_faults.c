@@ -240,6 +240,44 @@ START_TEST(reader_holds_the_log_back)
 }
 END_TEST
 
+/* 16 MiB is where it ends for a small store. */
+START_TEST(reader_does_not_fill_the_disk)
+{
+    struct persist_options o = { .path = test_store, .max_bytes = 8 << 20 };
+    struct persist *p;
+    struct persist_stats st;
+    enum persist_rc rc = PERSIST_OK;
+    char *payload = calloc(1, 100000), pid[32];
+    pid_t child;
+
+    p = open_with(&o, PERSIST_CREATED);
+    fill(p, 1, 1);
+    child = holder("BEGIN; SELECT count(*) FROM session");
+    for (int i = 2; rc == PERSIST_OK && i < 1000; i++) {
+        rc = persist_begin(p);
+        if (rc != PERSIST_OK)
+            break;
+        OK(put_message(p, 2 + i % 2, payload, 100000));
+        OK(persist_queue_del(p, 1, 9, 2 + (i + 1) % 2, false));
+        OK(persist_commit(p));
+        OK(persist_checkpoint(p, false));
+    }
+    ck_assert_int_eq(rc, PERSIST_FULL);
+    snprintf(pid, sizeof pid, "process %d", child);
+    ck_assert_ptr_nonnull(strstr(persist_error(p), pid));
+    persist_stats(p, &st);
+    ck_assert_uint_le(st.wal_bytes, 17 << 20);
+    end(child);
+    OK(persist_begin(p));
+    OK(put_session(p, 2, "d"));
+    OK(persist_commit(p));
+    persist_stats(p, &st);
+    ck_assert_uint_le(st.wal_bytes, 2 << 20);
+    free(payload);
+    persist_close(&p);
+}
+END_TEST
+
 static void delete_store(int what)
 {
     char path[160], to[200];
@@ -428,6 +466,7 @@ static Suite *suite(void)
     tcase_add_test(t, busy_while_another_writes);
     tcase_add_loop_test(t, blocker_is_named, 0, 2);
     tcase_add_test(t, reader_holds_the_log_back);
+    tcase_add_test(t, reader_does_not_fill_the_disk);
     tcase_add_loop_test(t, deleted_and_rescued, 0, 6);
     tcase_add_test(t, full_by_max_bytes);
     tcase_add_test(t, full_by_the_system);

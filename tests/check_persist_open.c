@@ -172,6 +172,32 @@ START_TEST(tools_change_nothing)
 }
 END_TEST
 
+START_TEST(tools_of_others)
+{
+    struct persist_options o = { .path = test_store, .read_only = true };
+    struct persist *p = open_as(PERSIST_CREATED);
+    pid_t child;
+    int status;
+
+    fill(p, 10, 10);
+    persist_close(&p);
+    ck_assert_int_eq(chmod(test_dir, 0555), 0);
+    ck_assert_int_eq(chmod(test_store, 0444), 0);
+    child = fork();
+    if (child == 0) {
+        if (geteuid() == 0 && setuid(65534) < 0)
+            _exit(1);
+        p = open_with(&o, PERSIST_OPENED);
+        ck_assert_uint_eq(queue_length(p, 1), 10);
+        persist_close(&p);
+        _exit(7);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    chmod(test_dir, 0755);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+}
+END_TEST
+
 /* ---- damage ---- */
 
 START_TEST(damage_is_refused_unless_asked)
@@ -465,6 +491,7 @@ static Suite *suite(void)
     tcase_add_test(t, garbage_where_no_store_was);
     tcase_add_test(t, log_without_its_database);
     tcase_add_test(t, tools_change_nothing);
+    tcase_add_test(t, tools_of_others);
     tcase_add_test(t, damage_is_refused_unless_asked);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);

@@ -21,7 +21,7 @@ static void change(struct persist *p, int n)
     OK(persist_begin(p));
     if (n == 1)
         OK(put_session(p, SESSION, "c"));
-    ck_assert_int_eq(put_message(p, n, payload, n % 10 == 0 ? sizeof payload : 50), PERSIST_OK);
+    OK(put_message(p, n, payload, n % 10 == 0 ? sizeof payload : 50));
     OK(put_queue(p, SESSION, n, n, false));
     if (n % 3 == 0)
         OK(persist_queue_del(p, SESSION, n / 3, n / 3, false));
