@@ -561,6 +561,82 @@ START_TEST(empty_inner_record)
 }
 END_TEST
 
+/* Records of any type and length in the middle of a connection. */
+START_TEST(strange_records)
+{
+    static const uint8_t types[] = { 0, 20, 21, 22, 23, 24, 25, 128, 255 };
+    static const uint16_t lengths[] = { 0, 1, 2, 16, 17, 100, 16384, 16640, 16641, 18432, 18433, 65535 };
+    struct config_listener l = listener_of("server.crt", "server.key");
+    struct tls_client_options o = { .cafile = in_certs("ca.crt"), .tls_version_most = _i ? 0x0303 : 0 };
+    static uint8_t record[5 + 65535];
+    struct pair p;
+
+    open_pair(&p, &l, &o);
+    for (size_t i = 0; i < sizeof types * (sizeof lengths / sizeof lengths[0]); i++) {
+        uint16_t len = lengths[i / sizeof types];
+        size_t n = 5 + (size_t)len;
+        int fd[2];
+
+        begin_pair(&p, "localhost");
+        shake_hands(&p);
+        ck_assert(tls_ready(p.s));
+        for (size_t k = 0; k < sizeof record; k++)
+            record[k] = byte_at(k + i);
+        memcpy(record, (const uint8_t[]){ types[i % sizeof types], 3, 3, (uint8_t)(len >> 8), (uint8_t)len }, 5);
+        for (size_t at = 0; at < n; ) {
+            ssize_t k = write(p.fd[1], record + at, n - at > 30000 ? 30000 : n - at);
+            at = k > 0 ? at + (size_t)k : n;
+            look(p.s);
+        }
+        shutdown(p.fd[1], SHUT_WR);
+        ck_assert_msg(look(p.s) != 'o', "type %u, length %u", types[i % sizeof types], len);
+        tls_free(&p.c);
+        tls_free(&p.s);
+        close(p.fd[0]);
+        close(p.fd[1]);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+        memcpy(p.fd, fd, sizeof fd);
+    }
+    close_pair(&p);
+}
+END_TEST
+
+/* Who asks for new keys again and again and reads no answer gets no memory for them. */
+START_TEST(endless_key_updates)
+{
+    struct config_listener l = listener_of("server.crt", "server.key");
+    char *why = NULL;
+    struct tls_context *t = tls_context_new(&l, &why);
+    WOLFSSL_CTX *ctx = wolfSSL_CTX_new(wolfTLSv1_3_client_method());
+    WOLFSSL *c = wolfSSL_new(ctx);
+    struct tls *s;
+    int fd[2], rounds = 0;
+    char end = 'o';
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    s = tls_new(tls_context_set(t), fd[0]);
+    wolfSSL_set_verify(c, WOLFSSL_VERIFY_NONE, NULL);
+    wolfSSL_set_fd(c, fd[1]);
+    for (int i = 0; i < 10 && wolfSSL_connect(c) != WOLFSSL_SUCCESS; i++)
+        look(s);
+    look(s);
+    ck_assert_msg(tls_ready(s), "%s", trouble(s));
+    for (; rounds < 60000 && end == 'o'; rounds++) {
+        wolfSSL_update_keys(c);
+        end = look(s);
+        ck_assert_uint_le(s->queue_len, 262144);
+    }
+    ck_assert_int_eq(end, 'b');
+    ck_assert_ptr_nonnull(strstr(trouble(s), "does not read the answers"));
+    wolfSSL_free(c);
+    wolfSSL_CTX_free(ctx);
+    tls_free(&s);
+    tls_context_free(&t);
+    close(fd[0]);
+    close(fd[1]);
+}
+END_TEST
+
 /* ---- contexts ---- */
 
 static const struct {
@@ -953,6 +1029,8 @@ int main(void)
     tcase_add_loop_test(t, stranger_rows, 0, ROWS(strangers));
     tcase_add_test(t, cut_and_bent_handshakes);
     tcase_add_test(t, empty_inner_record);
+    tcase_add_loop_test(t, strange_records, 0, 2);
+    tcase_add_test(t, endless_key_updates);
     tcase_add_loop_test(t, load_rows, 0, ROWS(loads));
     tcase_add_test(t, unsound_ciphers);
     tcase_add_test(t, reloading);
