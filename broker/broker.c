@@ -379,9 +379,8 @@ static int wait_ms(const struct broker *b)
     return wheel_wait_ms(&b->wheel, b->now_ms);
 }
 
-static void turn(struct broker *b)
+void broker_turn(struct broker *b)
 {
-    loop_wait(&b->loop, wait_ms(b), read_clocks, b);
     conn_again(b);
     wheel_run(&b->wheel, b->now_ms, b);
     if (b->reload) {
@@ -446,8 +445,10 @@ int broker_run(struct broker *b)
         o.topic_arg = b;
         log_open(&o);
     }
-    while (!b->stopping)
-        turn(b);
+    while (!b->stopping) {
+        loop_wait(&b->loop, wait_ms(b), read_clocks, b);
+        broker_turn(b);
+    }
     say_goodbye(b);
     return b->exit_code;
 }

@@ -72,6 +72,9 @@ static inline uint64_t broker_write_limit(const struct broker *b)
 struct broker *broker_new(struct config *cfg, char **why);
 /* Runs until SIGTERM or SIGINT; the exit code. */
 int broker_run(struct broker *b);
+/* What follows the wait: everything that is due at now_ms. broker_run() does it; tests do it with clients and clocks of
+ * their own. */
+void broker_turn(struct broker *b);
 /* Closes everything; the store is left clean. */
 void broker_free(struct broker *b);
 /* Ends broker_run() after this turn. */

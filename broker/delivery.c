@@ -312,6 +312,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
     if (d == NULL || (stored_session(b, s) && msg_ticket(m, b->journal.next_id, b->now_ms) == NULL)) {
         if (d != NULL)
             unlink_and_free(b, d);
+        in->no_memory = true;
         drop(b, s, "no-memory", in->topic);
         return false;
     }

@@ -134,6 +134,8 @@ static enum reason route(struct broker *b, struct conn *c, struct publish *p, st
     seq = route_publish(b, &in, &recipients, &ok);
     if (ok)
         acknowledge(b, c, p, &in, seq, recipients > 0 || c->version < MQTT_50 ? R_OK : R_NO_MATCHING_SUBSCRIBERS);
+    else if (p->qos == 2)               /* it must come again, and be taken for new */
+        idset_remove(&c->session->inbound, p->packet_id);
     incoming_done(&in);
     if (p->qos > 0 && journal_failing(&b->journal) && !c->paused)
         conn_pause(b, c, true);

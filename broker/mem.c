@@ -18,7 +18,8 @@
 
 size_t mem_bytes[MEM_CLASS_COUNT];
 size_t mem_total, mem_peak;
-uint64_t mem_fail_at, mem_large_freed;
+uint64_t mem_large_freed;
+uint64_t mem_fail_at, mem_fail_for;
 
 const char *mem_class_name(enum mem_class c)
 {
@@ -43,7 +44,9 @@ void mem_trim(void)
 
 static bool mem_must_fail(void)
 {
-    return mem_fail_at > 0 && --mem_fail_at == 0;
+    if (mem_fail_at > 0 && --mem_fail_at == 0)
+        return true;
+    return mem_fail_at == 0 && mem_fail_for > 0 && mem_fail_for-- > 0;
 }
 
 static void *mem_count(enum mem_class c, void *p)

@@ -46,7 +46,7 @@ void mem_trim(void);
 /* Blocks of 16 KiB and more that were freed since start. */
 extern uint64_t mem_large_freed;
 
-/* Tests: the n-th allocation from now fails (0: none does). */
-extern uint64_t mem_fail_at;
+/* Tests: the n-th allocation from now fails (0: none does), and then so many more. */
+extern uint64_t mem_fail_at, mem_fail_for;
 
 #endif

@@ -69,6 +69,7 @@ struct incoming {
     struct ident *from;         /* borrowed */
     struct session *origin;     /* publisher's session, for No Local; NULL: the broker */
     struct msg *msg;            /* made on demand; incoming_done() drops this reference */
+    bool no_memory;             /* somebody who was to get it did not for that reason */
     struct encoded *encoded;    /* route_publish(): packets that several connections get alike */
 };
 /* A kept message as if it came in: views into m, which in->msg refers to as well. */

@@ -28,7 +28,7 @@ uint64_t route_publish(struct broker *b, struct incoming *in, unsigned *recipien
         (*recipients)++;
         session_deliver(b, to->s, in, qos, to->retain_as_published && in->retain, matches_subids(m, to), to->share);
     }
-    *ok &= !m->no_memory;
+    *ok &= !m->no_memory && !in->no_memory;
     return seq;
 }
 
