@@ -9,6 +9,7 @@
 #include "broker/listen.h"
 #include "broker/login.h"
 #include "broker/route.h"
+#include "broker/tls.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -66,6 +67,7 @@ static void trim(struct timer *t, void *arg)
     (void)t;
     b->left = 0;
     b->large_freed = mem_large_freed;
+    tls_tidy();
     mem_trim();
 }
 

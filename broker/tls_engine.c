@@ -81,6 +81,7 @@ static bool queue_add(struct tls *t, const void *p, size_t n)
     } else if (t->queue_at > 0) {
         memmove(t->queue, t->queue + t->queue_at, len);
     }
+    assert(t->queue != NULL);
     t->queue_at = 0;
     memcpy(t->queue + len, p, n);
     t->queue_len = (uint32_t)(len + n);
@@ -258,11 +259,15 @@ static void io_end(struct tls *t)
 static void give_back_zero_pages(void *block)
 {
     static const char zeros[4096];
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), n = block != NULL ? malloc_usable_size(block) : 0;
-    char *end = (char *)block + n, *run = NULL, *p;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), n;
+    char *end, *run = NULL, *p;
 
-    if (n < 4 * page || page % sizeof zeros != 0)
+    if (block == NULL || page % sizeof zeros != 0)
         return;
+    n = malloc_usable_size(block);
+    if (n < 4 * page)
+        return;
+    end = (char *)block + n;
     p = (char *)(((uintptr_t)block + page - 1) & ~(uintptr_t)(page - 1));
     for (; p + page <= end; p += page) {
         bool zero = true;
@@ -316,6 +321,9 @@ static bool learn_names(struct tls *t)
     }
     if (t->set->want_subject)
         t->subject = name_kept(text);
+    /* Without memory for it the client must not pass for one without a name. */
+    if ((t->set->want_name && t->name == NULL) || (t->set->want_subject && t->subject == NULL))
+        tls_break(t, ENOMEM, NULL);
 out:
     wolfSSL_X509_free(cert);
     return t->phase != TLS_BROKEN;
@@ -378,13 +386,13 @@ static void sniff(struct tls *t)
     do
         n = recv(t->fd, &first, 1, MSG_PEEK);
     while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n < 0)
+    if (n < 0 && errno != EAGAIN)
         tls_break(t, errno, NULL);
-    else if (n == 0)
+    if (n == 0)
         t->phase = TLS_ENDED;
-    else if (first == 0x16)
+    if (n <= 0)
+        return;
+    if (first == 0x16)
         tls_begin(t);
     else if (first == 0x10)
         tls_break(t, EPROTO, "an MQTT client without TLS, on a port for TLS");

@@ -86,11 +86,14 @@ struct view tls_pem_der(struct view block, int type)
 {
     struct view out = { NULL, 0 };
     DerBuffer *der = NULL;
-    uint8_t *copy;
+    int r = wc_PemToDer(block.p, (long)block.len, type, &der, NULL, NULL, NULL);
 
-    if (wc_PemToDer(block.p, (long)block.len, type, &der, NULL, NULL, NULL) == 0 && der->length > 0 &&
-        (copy = malloc(der->length)) != NULL)
-        out = (struct view){ memcpy(copy, der->buffer, der->length), der->length };
+    if (r == 0 && der->length > 0)
+        out.p = malloc(der->length);
+    if (out.p != NULL) {
+        out.len = der->length;
+        memcpy((void *)(uintptr_t)out.p, der->buffer, out.len);
+    }
     wc_FreeDer(&der);
     tls_lib_forget_errors();
     return out;

@@ -13,7 +13,7 @@
 
 /* Handshakes are the most work that a stranger can cause with a few bytes. So much of a turn may go into them; who comes
  * later stays readable and has its turn next. */
-enum { SHAKE_BUDGET_US = 20000 };
+enum { SHAKE_BUDGET_US = 20000, TIDY_MS = 60000 };
 
 static struct {
     uint64_t turn_ms;           /* broker.now_ms: it moves on from turn to turn when one lasts this long */
@@ -65,6 +65,9 @@ static ssize_t transport_readv(struct conn *c, const struct iovec *iov, int n)
     error = errno;
     if (shaking)
         shakes.used_us += now_us() - start;
+    /* Debian's library has made tables for it, which the trimming throws away. */
+    if (shaking && tls_ready(c->tls) && !timer_armed(&b->trim))
+        timer_arm(&b->wheel, &b->trim, b->now_ms + TIDY_MS);
     if (got < 0)
         tell(c);
     /* Reading makes us answer: handshakes, new keys, alerts. */

@@ -265,8 +265,9 @@ static void put(struct text *t, const char *s, size_t n)
 static void put_hex(struct text *t, const char *before, uint8_t c)
 {
     char hex[8];
+    int n = snprintf(hex, sizeof hex, "%s%02X", before, c);
 
-    put(t, hex, (size_t)snprintf(hex, sizeof hex, "%s%02X", before, c));
+    put(t, hex, (size_t)n);
 }
 
 static void put_escaped(struct text *t, struct view v)
@@ -285,22 +286,29 @@ static void put_escaped(struct text *t, struct view v)
     }
 }
 
+static void put_number(struct text *t, const char *before, uint64_t v)
+{
+    char digit[24];
+    int n = snprintf(digit, sizeof digit, "%s%llu", before, (unsigned long long)v);
+
+    put(t, digit, (size_t)n);
+}
+
 static void put_oid(struct text *t, struct view oid)
 {
     uint64_t n = 0;
     bool first = true;
-    char number[24];
 
     for (size_t i = 0; i < oid.len; i++) {
         n = n << 7 | (oid.p[i] & 0x7F);
         if (oid.p[i] & 0x80)
             continue;
-        if (first) {
+        if (first) {                /* the first two numbers share one */
             unsigned top = n < 40 ? 0 : n < 80 ? 1 : 2;
-            put(t, number, (size_t)snprintf(number, sizeof number, "%u.%llu", top, (unsigned long long)(n - top * 40)));
-        } else {
-            put(t, number, (size_t)snprintf(number, sizeof number, ".%llu", (unsigned long long)n));
+            put_number(t, "", top);
+            n -= top * 40;
         }
+        put_number(t, ".", n);
         first = false;
         n = 0;
     }
