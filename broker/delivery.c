@@ -343,14 +343,7 @@ struct paging {
 bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
                       const struct persist_message *m)
 {
-    int64_t left_ms = m->expires_ms - b->wall_ms;
-    struct incoming in = {
-        .topic = { m->topic.p, m->topic.len }, .payload = { m->payload.p, m->payload.len },
-        .props = { m->props.p, m->props.len }, .qos = (uint8_t)m->qos, .retain = m->retain,
-        .expires_ms = m->expires_ms == 0 ? 0 : left_ms > 0 ? b->now_ms + (uint64_t)left_ms : 1,
-        .received_ms = m->received_ms,
-    };
-    struct msg *msg = msg_new(&in);
+    struct msg *msg = msg_restore(m, b->now_ms, b->wall_ms);
     struct delivery *d = NULL;
 
     if (msg != NULL && msg_ticket(msg, m->id, b->now_ms) != NULL)

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/msg.h"
 
+#include "persist/persist.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -73,6 +75,19 @@ struct msg *msg_new(const struct incoming *in)
     *at++ = '\0';
     put(put(at, in->props), in->payload);
     return m;
+}
+
+struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms)
+{
+    int64_t left_ms = p->expires_ms - wall_ms;
+    struct incoming in = {
+        .topic = { p->topic.p, p->topic.len }, .payload = { p->payload.p, p->payload.len },
+        .props = { p->props.p, p->props.len }, .qos = (uint8_t)p->qos, .retain = p->retain,
+        .expires_ms = p->expires_ms == 0 ? 0 : left_ms > 0 ? now_ms + (uint64_t)left_ms : 1,
+        .received_ms = p->received_ms,
+    };
+
+    return msg_new(&in);
 }
 
 struct msg *msg_ref(struct msg *m)

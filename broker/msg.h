@@ -80,6 +80,9 @@ void incoming_done(struct incoming *in);
 
 /* Copies everything. refs == 1. NULL: no memory. */
 struct msg *msg_new(const struct incoming *in);
+struct persist_message;
+/* What was stored. expires_ms is set, the publisher is not. NULL: no memory. */
+struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms);
 struct msg *msg_ref(struct msg *m);
 /* Drops the caller's reference and clears the caller's pointer. NULL is fine. */
 void msg_unref(struct msg **mp);

@@ -147,27 +147,93 @@ uint64_t session_promise(struct broker *b, struct session *s)
 
 /* What a member of a shared group has not acknowledged goes to another one, QoS 2 excepted once it was sent: its
  * client may have it already. [MQTT5-4.8.2-5], [MQTT5-4.8.2-6] */
-static void hand_on(struct broker *b, struct delivery *d)
+static bool may_be_handed_on(unsigned state, unsigned qos)
 {
-    struct msg *m = d->msg;
-    struct sub *sub;
-    struct incoming in = {
-        .topic = msg_topic(m), .payload = msg_payload(m), .props = msg_props(m), .qos = m->qos, .retain = m->retain,
-        .expires_ms = m->expires_ms, .received_ms = m->received_ms, .from = m->from,
-    };
+    return state == QUEUED || (state == SENT && qos == 1);
+}
+
+static void hand_on(struct broker *b, struct share *g, struct msg *m)
+{
+    struct sub *sub = share_pick(g);
+    /* A copy: as a message of its own its row belongs to the new recipient alone. */
+    struct incoming in = incoming_from(m);
     uint8_t ids[8];
     struct writer w = wr_make(ids, sizeof ids);
 
-    if (d->state == RELEASED || (d->state == SENT && d->qos == 2))
-        return;
-    sub = share_pick(d->share);
+    incoming_done(&in);
     if (sub == NULL)
         return;
     if (sub->subid != 0)
         props_write_num(&w, PROP_SUBSCRIPTION_ID, sub->subid);
-    session_deliver(b, sub->s, &in, m->qos < sub->qos ? m->qos : sub->qos, d->retain,
-                    (struct view){ ids, (size_t)(w.p - ids) }, d->share);
+    session_deliver(b, sub->s, &in, m->qos < sub->qos ? m->qos : sub->qos, sub->retain_as_published && m->retain,
+                    (struct view){ ids, (size_t)(w.p - ids) }, g);
     incoming_done(&in);
+}
+
+/* What waits in the store for a member that ends, a bounded part of it. */
+#define ORPHANS_MAX   1000
+#define ORPHANS_BYTES (1 << 20)
+
+struct orphans {
+    struct broker *b;
+    struct session *s;
+    uint8_t *buf;
+    unsigned n;
+    struct { struct msg *m; struct share *g; } v[ORPHANS_MAX];
+};
+
+static int add_orphan(void *arg, const struct persist_queue *q, const struct persist_message *m)
+{
+    struct orphans *o = arg;
+    struct share *g = subs_only_shared(o->s, (struct view){ m->topic.p, m->topic.len }, o->buf);
+    struct msg *msg;
+
+    if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos))
+        return 0;
+    msg = msg_restore(m, o->b->now_ms, o->b->wall_ms);
+    if (msg == NULL)
+        return 1;
+    g->refs++;
+    o->v[o->n].m = msg;
+    o->v[o->n++].g = g;
+    return o->n == ORPHANS_MAX;
+}
+
+static bool is_in_group(const struct session *s)
+{
+    LIST_EACH(l, &s->subs)
+        if (LIST_ENTRY(l, struct sub, by_session)->share != NULL)
+            return true;
+    return false;
+}
+
+/* NULL: there is nothing to hand on, or it can't be read. */
+static struct orphans *orphans_new(struct broker *b, struct session *s)
+{
+    struct orphans *o;
+
+    if (s->backlog == 0 || !journal_on(&b->journal) || !is_in_group(s) ||
+        (s->rows_seq > b->journal.seq && !journal_commit_now(b)))
+        return NULL;
+    o = mem_alloc(MEM_OTHER, sizeof *o + SUB_FILTER_MAX);
+    if (o == NULL)
+        return NULL;
+    o->b = b;
+    o->s = s;
+    o->buf = (uint8_t *)(o + 1);
+    o->n = 0;
+    persist_queue_page(b->journal.db, s->db_id, s->paged_position, ORPHANS_MAX, ORPHANS_BYTES, add_orphan, o);
+    return o;
+}
+
+static void orphans_hand_on(struct broker *b, struct orphans *o)
+{
+    for (unsigned i = 0; o != NULL && i < o->n; i++) {
+        hand_on(b, o->v[i].g, o->v[i].m);
+        share_unref(&b->subs, &o->v[i].g);
+        msg_unref(&o->v[i].m);
+    }
+    mem_free(MEM_OTHER, o);
 }
 
 static void free_deliveries(struct broker *b, struct link *list)
@@ -175,14 +241,16 @@ static void free_deliveries(struct broker *b, struct link *list)
     while (!list_empty(list)) {
         struct delivery *d = LIST_ENTRY(list->next, struct delivery, order);
 
-        if (d->share != NULL)
-            hand_on(b, d);
+        if (d->share != NULL && may_be_handed_on(d->state, d->qos))
+            hand_on(b, d->share, d->msg);
         delivery_done(b, d);
     }
 }
 
 void session_free(struct broker *b, struct session *s)
 {
+    struct orphans *orphans = orphans_new(b, s);
+
     s->ending = true;
     if (s->conn != NULL) {
         s->conn->session = NULL;
@@ -193,6 +261,7 @@ void session_free(struct broker *b, struct session *s)
     timer_disarm(&s->timer);
     subs_remove_all(&b->subs, s);
     free_deliveries(b, &s->window);
+    orphans_hand_on(b, orphans);
     free_deliveries(b, &s->tail);
     if (s->durable)
         journal_session_del(b, s);

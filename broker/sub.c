@@ -238,6 +238,23 @@ size_t sub_filter_text(const struct sub *sub, uint8_t *buf)
     return n + tree_path(sub->filter->node, buf + n, SUB_FILTER_MAX - n);
 }
 
+struct share *subs_only_shared(const struct session *s, struct view topic, uint8_t *buf)
+{
+    struct share *shared = NULL;
+
+    LIST_EACH(l, &s->subs) {
+        const struct sub *sub = LIST_ENTRY(l, struct sub, by_session);
+        struct view filter = { buf, tree_path(sub->filter->node, buf, SUB_FILTER_MAX) };
+
+        if (!topic_matches(filter, topic))
+            continue;
+        if (sub->share == NULL)
+            return NULL;
+        shared = sub->share;
+    }
+    return shared;
+}
+
 /* ---- who gets it? ---- */
 
 struct matching {

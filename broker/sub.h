@@ -65,6 +65,9 @@ size_t sub_filter_text(const struct sub *sub, uint8_t *buf);
 
 /* The member that a message to the group goes to now; NULL: nobody can take it. */
 struct sub *share_pick(struct share *g);
+/* The group by which, and by no subscription of its own, the session gets messages on this topic; NULL: none.
+ * buf: SUB_FILTER_MAX bytes. */
+struct share *subs_only_shared(const struct session *s, struct view topic, uint8_t *buf);
 void share_unref(struct subs *t, struct share **sp);
 
 /* One recipient. With overlapping subscriptions merged, qos is the highest and subids holds all of them. */
