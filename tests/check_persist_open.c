@@ -35,7 +35,8 @@ static int64_t size_at(const char *path)
 
 /* ---- refused ---- */
 
-static const struct persist_options plain = { .path = test_store }, salvaging = { .path = test_store, .salvage = true };
+static const struct persist_options plain = { .path = test_store };
+static const struct persist_options salvaging = { .path = test_store, .salvage = true, .sync_commit = true };
 
 START_TEST(second_opener)
 {
@@ -220,7 +221,7 @@ END_TEST
 static int64_t make_large(void)
 {
     struct persist *p = open_as(PERSIST_CREATED);
-    char name[32], payload[300];
+    char name[32], payload[150];
 
     memset(payload, 'p', sizeof payload);
     put_all(p);
@@ -361,6 +362,40 @@ START_TEST(any_page_lost)
 }
 END_TEST
 
+/* Pages full of payload: leaves of message. */
+static unsigned message_leaves(int64_t *at, unsigned most)
+{
+    char page[4096], full[64];
+    int fd = open(test_store, O_RDONLY);
+    unsigned n = 0;
+
+    memset(full, 'p', sizeof full);
+    for (int64_t offset = 0; n < most && pread(fd, page, sizeof page, offset) == sizeof page; offset += 4096)
+        if (page[0] == 13 && memmem(page, sizeof page, full, sizeof full) != NULL)
+            at[n++] = offset;
+    close(fd);
+    return n;
+}
+
+/* What lies between two damaged pages is reached from neither end. */
+START_TEST(several_pages_lost)
+{
+    int64_t leaves[1000];
+    struct persist *p;
+    unsigned n;
+
+    make_large();
+    n = message_leaves(leaves, 1000);
+    ck_assert_uint_gt(n, 50);
+    for (unsigned i = 1; i <= 4; i++)
+        fill_at(test_store, leaves[n * i / 5], 0xA5, 4096);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_ge(queued_in_all(p), LARGE - 4 * 25);
+    ck_assert_uint_ge(test_info.lost_rows, 4);
+    persist_close(&p);
+}
+END_TEST
+
 START_TEST(truncated)
 {
     struct persist *p;
@@ -374,6 +409,45 @@ START_TEST(truncated)
     ck_assert_uint_ge(n, _i == 0 ? 500 : 1900);
     ck_assert_uint_gt(test_info.salvaged_rows, n);
     persist_close(&p);
+}
+END_TEST
+
+/* Sixteen bytes anywhere: it starts, and reads whatever it finds without falling over. */
+START_TEST(bytes_changed)
+{
+    char copy[160];
+    int64_t size = make_large();
+    unsigned starts = 0;
+
+    snprintf(copy, sizeof copy, "%s/copy", test_dir);
+    ck_assert_int_eq(rename(test_store, copy), 0);
+    srand(7 + (unsigned)_i);
+    for (int round = 0; round < 20; round++) {
+        struct persist *p;
+        struct persist_open_info info;
+        unsigned n = 0;
+        char *why;
+
+        copy_to_store(copy);
+        for (int i = 0; i < 16; i++) {
+            /* Half of them where tables and keys are. */
+            int64_t range = i % 2 == 0 ? size : 20 * 4096;
+            fill_at(test_store, rand() % range, rand() & 0xFF, 1);
+        }
+        if (persist_open(&salvaging, &p, &info, &why) == PERSIST_REFUSED) {
+            /* The two marks that say whose store it is can be hit, too. */
+            ck_assert_msg(strstr(why, "another program") != NULL || strstr(why, "newer") != NULL, "%s", why);
+            free(why);
+            unlink(test_store);
+            continue;
+        }
+        starts++;
+        for (int64_t s = 101; s <= 140; s++)
+            persist_queue_page(p, s, 0, 1000, SIZE_MAX, count_queued, &n);
+        persist_close(&p);
+        unlink(info.moved_to);
+    }
+    ck_assert_uint_ge(starts, 15);
 }
 END_TEST
 
@@ -496,7 +570,9 @@ static Suite *suite(void)
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);
     tcase_add_loop_test(t, any_page_lost, 0, 5);
+    tcase_add_test(t, several_pages_lost);
     tcase_add_loop_test(t, truncated, 0, 2);
+    tcase_add_loop_test(t, bytes_changed, 0, 3);
     tcase_add_test(t, table_missing);
     tcase_add_test(t, hostile_rows_are_not_salvaged);
     tcase_add_test(t, half_installed);
