@@ -1,7 +1,7 @@
 /* `caddis backup`: a consistent copy of the store, whether the broker runs or not.
  *
- * The broker only writes what it still has in memory; the copy is made here, by a reader of its own. So nobody waits for
- * it, however large the store is, and it goes where the user may write, not where the broker may.
+ * The broker only writes what it still has in memory; the copy is made here, by a reader of its own. So nobody waits
+ * for it, however large the store is, and it goes where the user may write, not where the broker may.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/cmd.h"
 #include "broker/control_tool.h"

@@ -168,8 +168,8 @@ static void store_text(struct broker *b, const struct figures *f, struct control
         text_add(out, "journal        CAN'T BE WRITTEN for %s, QoS 1 and 2 wait: %s\n", time_text(f->failing_s, a),
                  persist_error(b->journal.db));
     text_add(out, "journal        %" PRIu64 " commits, %" PRIu64 " syncs, %" PRIu64 " failed; %" PRIu64 " changes wait "
-             "for a commit, %" PRIu64 " commits for the disk\n", f->store.commits, f->store.syncs, METRIC(b, COMMITS_FAILED),
-             f->changes, f->undurable);
+             "for a commit, %" PRIu64 " commits for the disk\n", f->store.commits, f->store.syncs,
+             METRIC(b, COMMITS_FAILED), f->changes, f->undurable);
     wear_text(f, out);
 }
 
@@ -291,8 +291,8 @@ static void store_json(struct broker *b, const struct figures *f, struct control
 
 static void status_json(struct broker *b, const struct figures *f, struct control_text *out)
 {
-    text_add(out, "{\"version\": \"" CADDIS_VERSION "\", \"pid\": %ld, \"uptime_s\": %" PRIu64 ", \"started_ms\": %" PRId64
-             ", \"config\": ", (long)getpid(), f->uptime_s, b->started_wall_ms);
+    text_add(out, "{\"version\": \"" CADDIS_VERSION "\", \"pid\": %ld, \"uptime_s\": %" PRIu64 ", \"started_ms\": %"
+             PRId64 ", \"config\": ", (long)getpid(), f->uptime_s, b->started_wall_ms);
     json_string(out, b->cfg->path);
     text_add(out, ",\n");
     listeners_json(b, out);

@@ -422,7 +422,9 @@ static int seen_by(uid_t uid, gid_t gid, gid_t other_group)
             send(fd, "kick x\n", 7, MSG_NOSIGNAL);
             n = recv(fd, heard, 100, 0);
             heard[n > 0 ? n : 0] = '\0';
-            c = strncmp(heard, "error: only root", 16) == 0 ? 'r' : strncmp(heard, "error: no client", 16) == 0 ? 'a' : '!';
+            c = strncmp(heard, "error: only root", 16) == 0   ? 'r'
+                : strncmp(heard, "error: no client", 16) == 0 ? 'a'
+                                                              : '!';
         }
         _exit(write(fds[1], &c, 1) != 1);
     }

@@ -157,7 +157,7 @@ START_TEST(a_backup_of_a_running_broker)
 }
 END_TEST
 
-/* Bytes that stand still in the socket's queue are an answer cut off, not a good one. */
+/* Without a last line it is no answer. */
 START_TEST(an_answer_that_breaks_off)
 {
     struct sockaddr_storage sa = { .ss_family = AF_UNIX };
