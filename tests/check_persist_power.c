@@ -139,8 +139,10 @@ static void cut_at(unsigned records, enum vfs_fate fate, uint64_t luck, int dura
     change(p, n + 1);
     ck_assert_int_eq(state_of(p), n + 1);
     persist_close(&p);
-    for (unsigned i = 0; i < 4; i++) {
-        snprintf(path, sizeof path, "%s/after.db%s", test_dir, (const char *[]){ "", "-wal", "-shm", ".lock" }[i]);
+    for (unsigned i = 0; i < 5; i++) {
+        static const char *const suffixes[] = { "", "-wal", "-shm", "-journal", ".lock" };
+
+        snprintf(path, sizeof path, "%s/after.db%s", test_dir, suffixes[i]);
         unlink(path);
     }
 }
