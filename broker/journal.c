@@ -574,5 +574,7 @@ bool journal_fini(struct broker *b)
     mem_free(MEM_JOURNAL, j->drop_oldest.v);
     mem_free(MEM_JOURNAL, j->dropped.v);
     mem_free(MEM_JOURNAL, j->ended.v);
+    j->drop_oldest.v = NULL;            /* sessions that end after this look there */
+    j->drop_oldest.n = 0;
     return ok;
 }
