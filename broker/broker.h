@@ -53,7 +53,7 @@ struct broker {
     bool drop_privileges;
     int exit_code;
     uint64_t stop_deadline_ms;
-    struct log_limit limit_drop, limit_peer, limit_deny;
+    struct log_limit limit_drop, limit_peer, limit_deny, limit_shed;
     struct encoded *encoded;
     struct timer trim;              /* gives free memory back to the system after many have left */
     unsigned left;                  /* connections and sessions that ended since */

@@ -130,6 +130,9 @@ struct choice {
       "deeper topics and filters are refused")                                                                    \
     X(limits, persistent_client_expiration, S, GLOBAL(session_expiry_s), "never", 1, UINT32_MAX, NEVER, NULL,     \
       "forget sessions that have been offline for longer")                                                        \
+    X(limits, memory_limit, SIZE, GLOBAL(memory_limit_bytes), "0", 0, UINT64_MAX / 2, 0, NULL,                    \
+      "what the broker and SQLite may allocate, libraries for TLS not counted; from 90 % on new clients are refused, " \
+      "from 93 % new retained messages, from 96 % new subscriptions; past it what would wait in memory is dropped")  \
     X(limits, write_buffer, SIZE, GLOBAL(write_buffer_bytes), "256K", 4096, UINT32_MAX, 0, NULL,                  \
       "unsent bytes held for one client before QoS 0 to it is dropped")                                           \
     X(limits, connect_timeout, MS, GLOBAL(connect_timeout_ms), "10s", 0, 3600000, 0, NULL,                        \

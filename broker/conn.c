@@ -7,6 +7,7 @@
 #include "broker/handle.h"
 #include "broker/listen.h"
 #include "broker/login.h"
+#include "broker/shed.h"
 #include "broker/will.h"
 
 #include <assert.h>
@@ -19,6 +20,8 @@
 
 /* A cut-off packet gets this much room at first. */
 #define REST_FIRST 512
+/* And at most this much while memory is short. */
+#define REST_WHEN_SHORT 16384
 
 static const struct {
     enum log_level level;
@@ -73,6 +76,10 @@ static bool rest_grow(struct broker *b, struct conn *c, size_t least)
         cap = least;
     if (cap > c->rest_need)
         cap = c->rest_need;
+    if (cap > REST_WHEN_SHORT && shed(b, SHED_MESSAGES)) {
+        conn_close(b, c, CLOSE_QUOTA);
+        return false;
+    }
     p = mem_grow(MEM_BUFFER, c->rest, cap);
     if (p == NULL) {
         conn_close(b, c, CLOSE_NO_MEMORY);

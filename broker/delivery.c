@@ -4,6 +4,7 @@
 #include "broker/auth.h"
 #include "broker/broker.h"
 #include "broker/route.h"
+#include "broker/shed.h"
 
 #include <assert.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 #define PUMP_BATCH 512
 
 #define RING_MIN 8u
+
+/* What a connection may have unsent even when memory is short. */
+#define UNSENT_WHEN_SHORT 4096
 
 static bool stored_session(const struct broker *b, const struct session *s)
 {
@@ -267,6 +271,10 @@ static bool deliver_now(struct broker *b, struct session *s, struct incoming *in
         drop(b, s, "slow-reader", in->topic);
         return false;
     }
+    if (s->conn->out.bytes > UNSENT_WHEN_SHORT && shed(b, SHED_MESSAGES)) {
+        drop(b, s, "memory-limit", in->topic);
+        return false;
+    }
     if (in->payload.len >= OUTQ_BY_REFERENCE)
         p.msg = incoming_msg(in);
     else
@@ -307,6 +315,11 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
         return false;
     if (!make_room(b, s, in))
         return false;
+    if (!stored_session(b, s) && (session_waiting(s) > 0 || !window_open(b, s, in->payload.len)) &&
+        shed(b, SHED_MESSAGES)) {
+        drop(b, s, "memory-limit", in->topic);
+        return false;
+    }
     m = incoming_msg(in);
     d = m != NULL ? delivery_new(s, m, subids) : NULL;
     if (d == NULL || (stored_session(b, s) && msg_ticket(m, b->journal.next_id, b->now_ms) == NULL)) {

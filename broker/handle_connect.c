@@ -5,6 +5,7 @@
 #include "broker/auth.h"
 #include "broker/listen.h"
 #include "broker/login.h"
+#include "broker/shed.h"
 #include "broker/tls.h"
 #include "broker/will.h"
 
@@ -182,8 +183,8 @@ static enum reason admit(struct broker *b, struct conn *c, struct entry *e)
         r = choose_keepalive(b, c, p);
     if (r == R_OK)
         r = check_will(b, c, p);
-    if (r == R_OK && b->cfg->max_clients > 0 && b->sessions.count >= b->cfg->max_clients &&
-        session_find(&b->sessions, e->id) == NULL)
+    if (r == R_OK && session_find(&b->sessions, e->id) == NULL &&
+        ((b->cfg->max_clients > 0 && b->sessions.count >= b->cfg->max_clients) || shed(b, SHED_CLIENTS)))
         r = R_QUOTA_EXCEEDED;
     return r;
 }

@@ -6,6 +6,7 @@
 #include "broker/auth.h"
 #include "broker/listen.h"
 #include "broker/route.h"
+#include "broker/shed.h"
 
 #include <string.h>
 
@@ -142,6 +143,17 @@ static enum reason route(struct broker *b, struct conn *c, struct publish *p, st
     return ok ? R_OK : R_UNSPECIFIED;
 }
 
+/* Would it make the retained messages take more, while memory is short? */
+static bool too_much_to_retain(struct broker *b, const struct publish *p, struct view topic)
+{
+    const struct msg *old;
+
+    if (!p->retain || p->payload.len == 0 || !shed(b, SHED_RETAINED))
+        return false;
+    old = retain_find(b, topic);
+    return old == NULL || old->payload_len < p->payload.len;
+}
+
 static enum reason publish(struct broker *b, struct conn *c, struct publish *p, struct room *topic_room)
 {
     struct room props_room = { .large = NULL };
@@ -154,6 +166,11 @@ static enum reason publish(struct broker *b, struct conn *c, struct publish *p, 
         return refuse(b, c, p, R_NOT_AUTHORIZED);
     if (p->qos > 0 && c->version == MQTT_50 && journal_failing(&b->journal) && b->journal.unstored > UNSTORED_MAX)
         return refuse(b, c, p, R_QUOTA_EXCEEDED);
+    if (too_much_to_retain(b, p, topic)) {
+        if (p->qos > 0)             /* 3.x can't be told, and an acknowledgement would be a lie */
+            return c->version == MQTT_50 ? refuse(b, c, p, R_QUOTA_EXCEEDED) : R_QUOTA_EXCEEDED;
+        p->retain = false;
+    }
     props = forwarded(c, p, &props_room);
     if (props.p == NULL && p->props.raw.len > 0 && props_forward_size(&p->props) > 0)
         return R_UNSPECIFIED;

@@ -4,6 +4,7 @@
 
 #include "broker/auth.h"
 #include "broker/listen.h"
+#include "broker/shed.h"
 
 #include <string.h>
 
@@ -58,8 +59,8 @@ static enum reason judge(struct broker *b, struct conn *c, const struct subscrip
 
     if (!p->filter_ok || filter.len == 0 || topic_levels(filter) > b->cfg->max_topic_levels)
         return R_FILTER_INVALID;
-    if (b->cfg->max_subscriptions > 0 && s->sub_count >= b->cfg->max_subscriptions &&
-        subs_find(&b->subs, s, filter) == NULL)
+    if (((b->cfg->max_subscriptions > 0 && s->sub_count >= b->cfg->max_subscriptions) ||
+         shed(b, SHED_SUBSCRIPTIONS)) && subs_find(&b->subs, s, filter) == NULL)
         return R_QUOTA_EXCEEDED;
     if (!auth_allowed(b, s, ACCESS_SUBSCRIBE, without_share(filter)))
         return R_NOT_AUTHORIZED;

@@ -3,6 +3,7 @@
 #include "broker/listen.h"
 
 #include "broker/config_check.h"
+#include "broker/shed.h"
 #include "broker/tls.h"
 
 #include <arpa/inet.h>
@@ -222,6 +223,11 @@ static void accept_ready(struct loop_source *s, unsigned events, void *arg)
             METRIC(b, CLIENTS_REFUSED)++;
             if (log_allow(&b->limit_peer, 5, b->now_ms))
                 log_warning("connection refused peer=%s reason=\"max_connections\" open=%u", peer, b->conn_count);
+            close(fd);
+            continue;
+        }
+        if (shed(b, SHED_MESSAGES)) {
+            METRIC(b, CLIENTS_REFUSED)++;
             close(fd);
             continue;
         }

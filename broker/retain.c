@@ -155,6 +155,13 @@ uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok)
     return in->qos > 0 ? journal_next(b) : 0;
 }
 
+const struct msg *retain_find(const struct broker *b, struct view topic)
+{
+    const struct tree_node *n = tree_find(&b->retain.tree, topic);
+
+    return n != NULL && n->value != NULL ? ((const struct retained *)n->value)->msg : NULL;
+}
+
 bool retain_restore(struct broker *b, struct msg *m, int64_t id)
 {
     struct retained *r;

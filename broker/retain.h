@@ -33,6 +33,8 @@ void retain_fini(struct broker *b);
 /* Sets, replaces or (empty payload) clears. Returns the commit that holds it, 0 if nothing needs waiting.
  * *ok false: no memory, nothing changed. */
 uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok);
+/* What is retained there; NULL: nothing. */
+const struct msg *retain_find(const struct broker *b, struct view topic);
 /* At start: takes m (a reference is moved) as stored under id. false: no memory. */
 bool retain_restore(struct broker *b, struct msg *m, int64_t id);
 /* Sends the retained messages that match to the session's connection, some each turn, once commit seq is durable. */

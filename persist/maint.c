@@ -82,7 +82,12 @@ void persist_stats(struct persist *p, struct persist_stats *out)
     *out = p->stats;
     out->file_bytes = stat(p->o.path, &st) == 0 ? (uint64_t)st.st_size : 0;
     out->wal_bytes = p->wal_fd >= 0 && fstat(p->wal_fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-    out->memory_bytes = (uint64_t)sqlite3_memory_used();
+    out->memory_bytes = persist_memory_bytes();
+}
+
+uint64_t persist_memory_bytes(void)
+{
+    return (uint64_t)sqlite3_memory_used();
 }
 
 /* ---- copies ---- */

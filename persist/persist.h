@@ -260,6 +260,8 @@ struct persist_stats {
     uint64_t memory_bytes;      /* held by SQLite */
 };
 void persist_stats(struct persist *p, struct persist_stats *out);
+/* The last of these alone, without a system call. */
+uint64_t persist_memory_bytes(void);
 
 /* ---- housekeeping ---- */
 

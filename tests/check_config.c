@@ -245,6 +245,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(c->max_topic_levels, 200);
     ck_assert_int_eq(c->session_expiry_s, -1);
     ck_assert_uint_eq(c->write_buffer_bytes, 262144);
+    ck_assert_uint_eq(c->memory_limit_bytes, 0);
     ck_assert_uint_eq(c->connect_timeout_ms, 10000);
     ck_assert_int_eq(c->queue_full, QUEUE_FULL_DROP_NEWEST);
     ck_assert_uint_eq(c->listener_count, 1);

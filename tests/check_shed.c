@@ -1,0 +1,237 @@
+/* memory_limit: what is refused first, what second, and what goes on all the time.
+ * SPDX-License-Identifier: GPL-2.0-or-later */
+#include "lab.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { V5, V3, NEW, LIMIT = 20000000 };
+
+static const struct lab_connect five = { .id = "five", .version = MQTT_50, .clean = true };
+static const struct lab_connect three = { .id = "three", .version = MQTT_311 };
+
+static struct lab lab;
+static void *ballast;
+
+/* Allocates until so many percent of the limit are in use. */
+static void fill(unsigned percent)
+{
+    size_t want = (size_t)LIMIT / 100 * percent, has;
+
+    mem_free(MEM_OTHER, ballast);
+    ballast = NULL;
+    has = mem_total + (size_t)persist_memory_bytes();
+    ck_assert_uint_lt(has, want);
+    ballast = mem_alloc(MEM_OTHER, want - has);
+    ck_assert_ptr_nonnull(ballast);
+}
+
+static void setup(void)
+{
+    lab_init(&lab, "[limits]\nmemory_limit = 20000000\nmax_inflight_messages = 2\n[persistence]\ndurability = crash\n"
+             "commit_interval = 0\n");
+    ck_assert(lab_start(&lab));
+    lab_open(&lab, V5);
+    lab_connect(&lab, V5, &five);
+    lab_open(&lab, V3);
+    lab_connect(&lab, V3, &three);
+    lab_publish(&lab, V5, "kept", 100, 1, true, 1, 0);
+    lab_subscribe(&lab, V5, "old/#", 1, 1);
+    lab_settle(&lab, 20);
+}
+
+static void teardown(void)
+{
+    mem_free(MEM_OTHER, ballast);
+    ballast = NULL;
+    lab_fini(&lab);
+}
+
+/* The last byte of what came back: a reason code in all the packets that are asked for here. */
+static unsigned last(unsigned i)
+{
+    const struct lab_client *c = &lab.clients[i];
+
+    lab_settle(&lab, 20);
+    return c->out_len > 0 ? c->out[c->out_len - 1] : 0x100;
+}
+
+static unsigned connect_new(uint8_t version, const char *id)
+{
+    const struct lab_connect p = { .id = id, .version = version, .clean = true };
+
+    lab_open(&lab, NEW);
+    lab_connect(&lab, NEW, &p);
+    lab_settle(&lab, 20);
+    return lab.clients[NEW].out_len > 3 ? lab.clients[NEW].out[3] : 0x100;
+}
+
+static unsigned subscribe(unsigned i, const char *filter)
+{
+    lab_forget(&lab.clients[i]);
+    lab_subscribe(&lab, i, filter, 1, 2);
+    return last(i);
+}
+
+/* PUBACK's reason code; 0: the short form. */
+static unsigned retain(unsigned i, const char *topic, size_t len)
+{
+    lab_forget(&lab.clients[i]);
+    lab_publish(&lab, i, topic, len, 1, true, 9, 0);
+    lab_settle(&lab, 20);
+    ck_assert_uint_eq(lab.clients[i].got[PKT_PUBACK], 1);
+    return lab.clients[i].out[1] == 2 ? 0 : lab.clients[i].out[4];
+}
+
+START_TEST(clients_first)
+{
+    fill(91);
+    ck_assert_uint_eq(connect_new(MQTT_50, "new"), R_QUOTA_EXCEEDED);
+    ck_assert_uint_eq(connect_new(MQTT_311, "new"), 3);
+    ck_assert_uint_eq(connect_new(MQTT_311, "three"), 0);           /* its session is there */
+    ck_assert_uint_lt(retain(V5, "r", 10), 0x80);
+    ck_assert_uint_eq(subscribe(V5, "new/#"), 1);
+}
+END_TEST
+
+START_TEST(then_retained)
+{
+    fill(94);
+    ck_assert_uint_eq(retain(V5, "r", 10), R_QUOTA_EXCEEDED);
+    ck_assert_uint_eq(retain(V5, "kept", 101), R_QUOTA_EXCEEDED);
+    ck_assert_uint_lt(retain(V5, "kept", 100), 0x80);               /* takes no more than before */
+    ck_assert_uint_lt(retain(V5, "kept", 0), 0x80);                 /* gives some back */
+    ck_assert_uint_eq(subscribe(V5, "new/#"), 1);
+    lab_publish(&lab, V5, "r0", 10, 0, true, 0, 0);                 /* delivered, not kept */
+    lab_settle(&lab, 20);
+    ck_assert_uint_eq(lab.b->retain.count, 0);
+    lab_publish(&lab, V3, "r", 10, 1, true, 9, 0);                  /* 3.x: an acknowledgement would be a lie */
+    lab_settle(&lab, 20);
+    ck_assert_ptr_null(lab.clients[V3].c);
+    ck_assert_uint_eq(lab.clients[V3].got[PKT_PUBACK], 0);
+}
+END_TEST
+
+START_TEST(then_subscriptions)
+{
+    fill(97);
+    ck_assert_uint_eq(subscribe(V5, "new/#"), R_QUOTA_EXCEEDED);
+    ck_assert_uint_eq(subscribe(V3, "new/#"), 0x80);
+    ck_assert_uint_eq(subscribe(V5, "old/#"), 1);
+    lab_forget(&lab.clients[V5]);
+    for (uint16_t i = 1; i <= 5; i++)
+        lab_publish(&lab, V3, "old/1", 10, 1, false, i, 0);
+    lab_settle(&lab, 20);
+    ck_assert_uint_eq(lab.clients[V5].got[PKT_PUBLISH], 2);         /* and three wait */
+    lab_ack_all(&lab, V5);
+    lab_settle(&lab, 20);
+    ck_assert_uint_eq(lab.clients[V5].got[PKT_PUBLISH], 2);
+}
+END_TEST
+
+/* A window that is closed: what comes next would wait in memory, but for the session in the store. */
+START_TEST(then_messages)
+{
+    uint32_t n;
+
+    subscribe(V3, "old/#");
+    fill(101);
+    lab_forget(&lab.clients[V5]);
+    lab_forget(&lab.clients[V3]);
+    for (uint16_t i = 1; i <= 20; i++)
+        lab_publish(&lab, V3, "old/1", 10, 1, false, i, 0);
+    lab_settle(&lab, 20);
+    lab_pass(&lab, 1000, 50);
+    ck_assert_uint_eq(lab.clients[V3].got[PKT_PUBACK], 20);
+    ck_assert_uint_gt(lab.b->metrics.count[M_PUBLISH_DROPPED], 0);
+    for (n = 0; lab.clients[V3].got[PKT_PUBLISH] > 0; lab_settle(&lab, 20)) {
+        n += lab.clients[V3].got[PKT_PUBLISH];
+        lab_ack_all(&lab, V3);
+    }
+    ck_assert_uint_eq(n, 20);
+    for (n = 0; lab.clients[V5].got[PKT_PUBLISH] > 0; lab_settle(&lab, 20)) {
+        n += lab.clients[V5].got[PKT_PUBLISH];
+        lab_ack_all(&lab, V5);
+    }
+    ck_assert_uint_lt(n, 20);
+}
+END_TEST
+
+START_TEST(large_packets_last)
+{
+    const size_t announced = 1000000;
+
+    fill(101);
+    lab_send(&lab, V5, "\x30\xc5\x84\x3d\0\1a", 7);
+    lab_settle(&lab, 5);
+    ck_assert_ptr_nonnull(lab.clients[V5].c);           /* announcing takes nothing */
+    for (size_t n = 0; n < announced && lab.clients[V5].c != NULL; n += 4096) {
+        static const uint8_t x[4096];
+
+        lab_send(&lab, V5, x, sizeof x);
+        lab_turn(&lab);
+    }
+    ck_assert_ptr_null(lab.clients[V5].c);
+    ck_assert_uint_lt(mem_total, LIMIT * 1.05);
+}
+END_TEST
+
+START_TEST(and_all_is_well_again)
+{
+    fill(101);
+    ck_assert_uint_eq(connect_new(MQTT_50, "new"), R_QUOTA_EXCEEDED);
+    fill(50);
+    ck_assert_uint_eq(connect_new(MQTT_50, "new"), 0);
+    ck_assert_uint_lt(retain(V5, "r", 10), 0x80);
+    ck_assert_uint_eq(subscribe(V5, "new/#"), 1);
+}
+END_TEST
+
+/* Everything that takes memory at once, until nothing is taken any more. */
+START_TEST(a_flood_stays_below)
+{
+    char name[32];
+
+    for (unsigned i = 0; i < 40000; i++) {
+        snprintf(name, sizeof name, "flood/%u", i);
+        if (lab.clients[V5].c == NULL) {
+            lab_open(&lab, V5);
+            lab_connect(&lab, V5, &five);
+        }
+        lab_publish(&lab, V5, name, 900, 0, true, 0, 0);
+        if (i % 2 == 0)
+            lab_subscribe(&lab, V3, name, 1, 2);
+        if (i % 100 == 0)
+            lab_turn(&lab);
+        ck_assert_uint_lt(mem_total, LIMIT * 1.02);
+    }
+    lab_settle(&lab, 20);
+    ck_assert_uint_gt(lab.b->retain.count, 1000);
+    ck_assert_uint_lt(lab.b->retain.count, 40000);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("shed");
+    TCase *t = tcase_create("shed");
+    SRunner *r;
+    int failed;
+
+    suite_add_tcase(s, t);
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, clients_first);
+    tcase_add_test(t, then_retained);
+    tcase_add_test(t, then_subscriptions);
+    tcase_add_test(t, then_messages);
+    tcase_add_test(t, large_packets_last);
+    tcase_add_test(t, and_all_is_well_again);
+    tcase_add_test(t, a_flood_stays_below);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
