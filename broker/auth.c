@@ -176,12 +176,18 @@ bool auth_identity(const struct conn *c, struct view *user)
     return user->len > 0 && user->len <= UINT16_MAX && utf8_valid(*user);
 }
 
+static bool method_is_ours(const struct props *p)
+{
+    struct view method = props_bytes(p, PROP_AUTH_METHOD);
+
+    return method.len == strlen(SCRAM_METHOD) && memcmp(method.p, SCRAM_METHOD, method.len) == 0;
+}
+
 static enum reason scram_begin(struct broker *b, struct conn *c, const struct connect *p, const struct policy *l)
 {
-    struct view method = props_bytes(&p->props, PROP_AUTH_METHOD);
     struct scram *s;
 
-    if (l->users == NULL || method.len != strlen(SCRAM_METHOD) || memcmp(method.p, SCRAM_METHOD, method.len) != 0)
+    if (l->users == NULL || !method_is_ours(&p->props))
         return R_BAD_AUTH_METHOD;
     s = scram_new(b->auth->fake_key);
     return s != NULL && login_by_scram(b, c, s) ? R_CONTINUE_AUTHENTICATION : R_SERVER_UNAVAILABLE;
@@ -273,13 +279,6 @@ struct view auth_proven_user(const struct conn *c)
     return c->login != NULL && c->login->scram != NULL ? scram_user(c->login->scram) : (struct view){ NULL, 0 };
 }
 
-static bool method_is_ours(const struct auth_message *p)
-{
-    struct view method = props_bytes(&p->props, PROP_AUTH_METHOD);
-
-    return method.len == strlen(SCRAM_METHOD) && memcmp(method.p, SCRAM_METHOD, method.len) == 0;
-}
-
 static enum reason reauthenticate(struct broker *b, struct conn *c, const struct auth_message *p)
 {
     struct scram *s;
@@ -328,7 +327,7 @@ enum reason handle_auth(struct broker *b, struct conn *c, const struct frame *f)
 
     if (r != R_OK)
         return r;
-    if (!method_is_ours(&p))
+    if (!method_is_ours(&p.props))
         return c->by_scram || c->login != NULL ? R_PROTOCOL_ERROR : R_BAD_AUTH_METHOD;   /* [MQTT5-4.12.0-5] */
     if (p.reason == R_REAUTHENTICATE)
         return c->state == CONN_UP ? reauthenticate(b, c, &p) : R_PROTOCOL_ERROR;

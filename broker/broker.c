@@ -266,14 +266,6 @@ static void say_fixed(void *arg, const char *key)
     control_reload_says(arg, line);
 }
 
-static struct config_listener *listener_named(struct config *cfg, const char *name)
-{
-    for (unsigned i = 0; i < cfg->listener_count; i++)
-        if (strcmp(cfg->listeners[i].name, name) == 0)
-            return &cfg->listeners[i];
-    return NULL;
-}
-
 /* Settings of a listener that open connections and sessions depend on stay as they were. */
 static void keep_fixed(const struct config_listener *was, struct config_listener *now)
 {
@@ -287,7 +279,7 @@ static void keep_fixed(const struct config_listener *was, struct config_listener
 static bool may_adopt(struct broker *b, struct config *now)
 {
     for (unsigned i = 0; i < b->listener_count; i++)
-        if (listener_named(now, b->listeners[i].cfg->name) == NULL) {
+        if (config_listener_named(now, b->listeners[i].cfg->name) == NULL) {
             char line[256];
 
             snprintf(line, sizeof line, "not reloaded: [listener %s] is gone from the file; taking a listener away "
@@ -301,7 +293,7 @@ static bool may_adopt(struct broker *b, struct config *now)
 static void adopt(struct broker *b, struct config *now)
 {
     for (unsigned i = 0; i < b->listener_count; i++) {
-        struct config_listener *l = listener_named(now, b->listeners[i].cfg->name);
+        struct config_listener *l = config_listener_named(now, b->listeners[i].cfg->name);
 
         keep_fixed(b->listeners[i].cfg, l);
         b->listeners[i].cfg = l;

@@ -420,6 +420,14 @@ struct config *config_load_text(const char *name, const char *text, size_t len,
     return load(name, text, len, say, arg);
 }
 
+struct config_listener *config_listener_named(const struct config *c, const char *name)
+{
+    for (unsigned i = 0; i < c->listener_count; i++)
+        if (strcmp(c->listeners[i].name, name) == 0)
+            return &c->listeners[i];
+    return NULL;
+}
+
 void config_free(struct config *c)
 {
     if (c == NULL)

@@ -115,6 +115,8 @@ struct config *config_load(const char *path, void (*say)(void *arg, const char *
 struct config *config_load_text(const char *name, const char *text, size_t len,
                                 void (*say)(void *arg, const char *line), void *arg);
 void config_free(struct config *c);
+/* NULL: there is none of this name. */
+struct config_listener *config_listener_named(const struct config *c, const char *name);
 /* Opens every file the configuration names and says what is wrong with each (same form). Number of errors. */
 unsigned config_check_files(const struct config *c, void (*say)(void *arg, const char *line), void *arg);
 /* Writes the commented sample (etc/caddis.ini) from the directive table. */

@@ -30,7 +30,6 @@ static bool stored_session(const struct broker *b, const struct session *s)
     return s->durable && journal_on(&b->journal);
 }
 
-
 static struct delivery *at(struct link *l)
 {
     return LIST_ENTRY(l, struct delivery, order);
@@ -369,9 +368,8 @@ bool delivery_restore(struct broker *b, struct session *s, const struct persist_
         d->state = (uint8_t)q->state;
         d->dup = d->qos > 0 && (q->state != PERSIST_QUEUED || q->position <= s->resend_to);
         d->stored = true;
-        if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id)) {
+        if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id))
             d->state = QUEUED;          /* two rows claim one packet id: the later one is sent as new */
-        }
         list_push(&s->window, &d->order);
         if (s->next == &s->window)
             s->next = &d->order;
@@ -468,16 +466,8 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
     count_queued(s, d, false);
     d->state = SENT;
     fly(s, d);
-    if (!stored_session(b, s)) {
-        if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn)) {
-            drop(b, s, "too-large", msg_topic(d->msg));
-            delivery_done(b, d);
-        }
-        return;
-    }
-    if (d->stored)
-        journal_delivery_changed(b, d);
-    if (d->qos == 2) {
+    journal_delivery_changed(b, d);
+    if (d->qos == 2 && stored_session(b, s)) {
         journal_delivery_due(b, d);
         conn_hold_publish(b, s->conn, d->pid, session_promise(b, s));
     } else if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn)) {

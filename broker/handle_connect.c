@@ -198,13 +198,6 @@ static uint32_t expiry_asked(const struct connect *p)
     return p->clean_start ? 0 : UINT32_MAX;
 }
 
-static uint32_t expiry_granted(const struct broker *b, uint32_t asked_s)
-{
-    int64_t limit = b->cfg->session_expiry_s;
-
-    return limit >= 0 && (uint64_t)limit < asked_s ? (uint32_t)limit : asked_s;
-}
-
 /* The old connection goes; what it leaves of its session is ours [MQTT-3.1.4-2], [MQTT5-3.1.4-3]. */
 static void take_over(struct broker *b, const struct session *s)
 {
@@ -218,7 +211,7 @@ static void take_over(struct broker *b, const struct session *s)
 
 static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
 {
-    uint32_t expiry_s = expiry_granted(b, expiry_asked(&e->p));
+    uint32_t expiry_s = session_expiry_s(b, expiry_asked(&e->p));
     struct session *s = session_find(&b->sessions, e->id);
     struct ident *ident = ident_new(e->id, e->p.has_username ? e->p.username : (struct view){ NULL, 0 });
 

@@ -129,21 +129,13 @@ bool listen_load_tls(struct broker *b)
     return ok;
 }
 
-static const struct config_listener *listener_in(const struct config *cfg, const char *name)
-{
-    for (unsigned i = 0; i < cfg->listener_count; i++)
-        if (strcmp(cfg->listeners[i].name, name) == 0)
-            return &cfg->listeners[i];
-    return NULL;
-}
-
 /* Twice: first whether all of them can be loaded, then for good. */
 bool listen_reload_tls(struct broker *b, struct config *now)
 {
     bool ok = true;
 
     for (unsigned i = 0; i < b->listener_count; i++) {
-        const struct config_listener *cfg = listener_in(now, b->listeners[i].cfg->name);
+        const struct config_listener *cfg = config_listener_named(now, b->listeners[i].cfg->name);
         struct tls_context *t;
 
         if (cfg == NULL || b->listeners[i].tls == NULL || !tls_wanted(cfg))
@@ -153,7 +145,7 @@ bool listen_reload_tls(struct broker *b, struct config *now)
     }
     for (unsigned i = 0; ok && i < b->listener_count; i++) {
         struct listener *l = &b->listeners[i];
-        const struct config_listener *cfg = listener_in(now, l->cfg->name);
+        const struct config_listener *cfg = config_listener_named(now, l->cfg->name);
         char *why = NULL;
 
         if (cfg == NULL || l->tls == NULL || !tls_wanted(cfg))

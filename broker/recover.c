@@ -228,11 +228,9 @@ static void arm_expiry(struct loading *l)
 
     for (size_t i = 0; i < l->n; i++) {
         struct session *s = l->v[i].s;
-        uint64_t in_s = s->expiry_s;
-        int64_t limit = b->cfg->session_expiry_s, due;
+        uint64_t in_s = session_expiry_s(b, s->expiry_s);
+        int64_t due;
 
-        if (limit >= 0 && (uint64_t)limit < in_s)
-            in_s = (uint64_t)limit;
         if (in_s == UINT32_MAX)
             continue;
         due = s->disconnected_ms + (int64_t)in_s * 1000;

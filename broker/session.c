@@ -283,15 +283,19 @@ void session_arm_expiry(struct broker *b, struct session *s, uint64_t due_ms)
     timer_arm(&b->wheel, &s->timer, due_ms);
 }
 
-static void arm_from_now(struct broker *b, struct session *s)
+uint32_t session_expiry_s(const struct broker *b, uint32_t asked_s)
 {
     int64_t limit = b->cfg->session_expiry_s;
-    uint64_t in_s = s->expiry_s;
 
-    if (limit >= 0 && (uint64_t)limit < in_s)
-        in_s = (uint64_t)limit;
+    return limit >= 0 && (uint64_t)limit < asked_s ? (uint32_t)limit : asked_s;
+}
+
+static void arm_from_now(struct broker *b, struct session *s)
+{
+    uint32_t in_s = session_expiry_s(b, s->expiry_s);
+
     if (in_s != UINT32_MAX)
-        session_arm_expiry(b, s, b->now_ms + in_s * 1000);
+        session_arm_expiry(b, s, b->now_ms + (uint64_t)in_s * 1000);
 }
 
 /* Everything in RAM becomes tail: written if it is not, then paged out by the journal. */

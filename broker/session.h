@@ -146,6 +146,8 @@ void session_wake(struct broker *b, struct session *s);
 bool session_resume(struct broker *b, struct session *s);
 /* The connection has gone; what is in RAM of a durable session moves to the store. */
 void session_detach(struct broker *b, struct session *s);
+/* The shorter of a session's expiry interval and persistent_client_expiration; UINT32_MAX: it never expires. */
+uint32_t session_expiry_s(const struct broker *b, uint32_t asked_s);
 /* Arms the timer that ends an offline session. */
 void session_arm_expiry(struct broker *b, struct session *s, uint64_t due_ms);
 
