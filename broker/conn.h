@@ -133,11 +133,6 @@ void conn_drop_output(struct conn *c);
 
 /* Nothing at all is written before this commit is durable (CONNACK that drops an old session). */
 void conn_gate(struct broker *b, struct conn *c, uint64_t seq);
-/* Anything unsent, staged or held? */
-static inline bool conn_has_output(const struct conn *c)
-{
-    return c->out.bytes > 0 || c->acks != NULL || c->held != NULL;
-}
 /* "sensor-7" or "", quoted for the log. */
 const char *conn_name(const struct conn *c);
 

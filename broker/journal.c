@@ -243,11 +243,6 @@ void journal_inbound_del(struct broker *b, const struct session *s, uint16_t pid
     inbound(b, OP_INBOUND_DEL, s, pid);
 }
 
-void journal_inbound_clear(struct broker *b, const struct session *s)
-{
-    inbound(b, OP_INBOUND_CLEAR, s, 0);
-}
-
 void journal_will_put(struct broker *b, struct session *s, const struct will *w)
 {
     struct journal_op *o = op(b, OP_WILL_PUT, s->db_id);

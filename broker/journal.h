@@ -30,7 +30,7 @@ struct sub;
 struct will;
 
 enum journal_verb {
-    OP_SESSION_DEL, OP_SUB_PUT, OP_SUB_DEL, OP_INBOUND_PUT, OP_INBOUND_DEL, OP_INBOUND_CLEAR, OP_WILL_PUT, OP_WILL_DEL,
+    OP_SESSION_DEL, OP_SUB_PUT, OP_SUB_DEL, OP_INBOUND_PUT, OP_INBOUND_DEL, OP_WILL_PUT, OP_WILL_DEL,
     OP_RETAINED_DEL,
 };
 
@@ -145,7 +145,6 @@ void journal_sub_put(struct broker *b, const struct session *s, struct view filt
 void journal_sub_del(struct broker *b, const struct session *s, struct view filter);
 void journal_inbound_put(struct broker *b, const struct session *s, uint16_t pid);
 void journal_inbound_del(struct broker *b, const struct session *s, uint16_t pid);
-void journal_inbound_clear(struct broker *b, const struct session *s);
 void journal_will_put(struct broker *b, struct session *s, const struct will *w);
 void journal_will_del(struct broker *b, struct session *s);
 void journal_retained(struct broker *b, struct retained *r, bool wait);

@@ -83,7 +83,6 @@ static enum persist_rc write_op(struct journal *j, struct journal_op *o, unsigne
     case OP_SUB_DEL: return persist_sub_del(j->db, o->id, text);
     case OP_INBOUND_PUT: return persist_inbound_put(j->db, o->id, (int)o->a);
     case OP_INBOUND_DEL: return persist_inbound_del(j->db, o->id, (int)o->a);
-    case OP_INBOUND_CLEAR: return persist_inbound_clear(j->db, o->id);
     case OP_WILL_PUT: return write_will(j->db, o);
     case OP_WILL_DEL: return persist_will_del(j->db, o->id);
     case OP_RETAINED_DEL: return persist_retained_del(j->db, o->id);
