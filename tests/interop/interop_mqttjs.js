@@ -105,7 +105,8 @@ async function everyQos(v, name) {
     for (const qos of [0, 1, 2])
         await pub.publishAsync(`home/${qos}`, `21.${qos} °C`, { qos });
     await pub.publishAsync('low/x', 'low', { qos: 2 });
-    same(await got(sub, 4), [['home/0', 0, false, '21.0 °C'], ['home/1', 1, false, '21.1 °C'],
+    // QoS 0 waits for no handshake: it may overtake what is under way at QoS 2, so order is no matter here.
+    same((await got(sub, 4)).sort(), [['home/0', 0, false, '21.0 °C'], ['home/1', 1, false, '21.1 °C'],
         ['home/2', 2, false, '21.2 °C'], ['low/x', 0, false, 'low']], `${name}: QoS 0, 1 and 2`);
     await sub.unsubscribeAsync('home/+');
     await pub.publishAsync('home/1', 'late', { qos: 1 });

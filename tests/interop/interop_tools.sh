@@ -20,6 +20,7 @@ sub() {
 watch() {
     out=$1
     shift
+    rm -f "$out.trace"              # an earlier one would say SUBACK, too
     client sh -c 'out=$1; shift; exec "$@" >"$out" 2>"$out.trace"' watch "$out" "$caddis" sub -p "$port" -W 60 -d \
         -F '%t|%q|%r|%p' "$@"
     until_true 10 has "$out.trace" "<- SUBACK"
