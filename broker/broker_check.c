@@ -47,7 +47,7 @@ static void check_session(const struct broker *b, const struct session *s)
         queued += d->state == QUEUED;
         assert(journal_on(&b->journal) && s->durable);
     }
-    LIST_EACH(l, &s->subs)
+    RING_EACH(l, s->subs)
         subs++;
     assert(queued == s->queued);
     assert(inflight == s->inflight);

@@ -65,4 +65,26 @@ static inline void list_splice(struct link *to, struct link *from)
     list_init(from);
 }
 
+/* Where heads multiply: a ring without one, known by a pointer to its first element, NULL while it is empty. */
+static inline void ring_push(struct link **first, struct link *l)
+{
+    if (*first == NULL) {
+        list_init(l);
+        *first = l;
+    } else {
+        list_push(*first, l);
+    }
+}
+
+static inline void ring_unlink(struct link **first, struct link *l)
+{
+    if (*first == l)
+        *first = l->next != l ? l->next : NULL;
+    list_unlink(l);
+}
+
+/* The body must leave the ring alone. */
+#define RING_EACH(l, first) \
+    for (struct link *l = (first); l != NULL; l = l->next != (first) ? l->next : NULL)
+
 #endif

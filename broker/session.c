@@ -115,7 +115,6 @@ struct session *session_new(struct broker *b, struct ident *ident, bool durable)
     }
     s->ident = ident;
     s->hash = hash_bytes(&b->sessions.key, 0, id.p, id.len);
-    list_init(&s->subs);
     list_init(&s->window);
     list_init(&s->tail);
     list_init(&s->pump);
@@ -177,7 +176,6 @@ static void hand_on(struct broker *b, struct share *g, struct msg *m)
 struct orphans {
     struct broker *b;
     struct session *s;
-    uint8_t *buf;
     unsigned n;
     struct { struct msg *m; struct share *g; } v[ORPHANS_MAX];
 };
@@ -185,7 +183,7 @@ struct orphans {
 static int add_orphan(void *arg, const struct persist_queue *q, const struct persist_message *m)
 {
     struct orphans *o = arg;
-    struct share *g = subs_only_shared(o->s, (struct view){ m->topic.p, m->topic.len }, o->buf);
+    struct share *g = subs_only_shared(o->s, (struct view){ m->topic.p, m->topic.len });
     struct msg *msg;
 
     if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos))
@@ -201,8 +199,8 @@ static int add_orphan(void *arg, const struct persist_queue *q, const struct per
 
 static bool is_in_group(const struct session *s)
 {
-    LIST_EACH(l, &s->subs)
-        if (LIST_ENTRY(l, struct sub, by_session)->share != NULL)
+    RING_EACH(l, s->subs)
+        if (LIST_ENTRY(l, struct sub, by_session)->shared)
             return true;
     return false;
 }
@@ -215,12 +213,11 @@ static struct orphans *orphans_new(struct broker *b, struct session *s)
     if (s->backlog == 0 || !journal_on(&b->journal) || !is_in_group(s) ||
         (s->rows_seq > b->journal.seq && !journal_commit_now(b)))
         return NULL;
-    o = mem_alloc(MEM_OTHER, sizeof *o + SUB_FILTER_MAX);
+    o = mem_alloc(MEM_OTHER, sizeof *o);
     if (o == NULL)
         return NULL;
     o->b = b;
     o->s = s;
-    o->buf = (uint8_t *)(o + 1);
     o->n = 0;
     persist_queue_page(b->journal.db, s->db_id, s->paged_position, ORPHANS_MAX, ORPHANS_BYTES, add_orphan, o);
     return o;

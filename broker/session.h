@@ -66,7 +66,7 @@ struct session {
     struct conn *conn;              /* NULL: offline */
     struct access_rights *rights;   /* what its client may do; NULL: there is no ACL where it came in */
     struct will *will;              /* armed, or waiting for its delay; NULL: none */
-    struct link subs;               /* struct sub.by_session */
+    struct link *subs;              /* ring of struct sub.by_session */
     struct link window, tail;       /* struct delivery.order */
     struct link *next;              /* in window, see S5 */
     struct link pump;               /* broker.pump */
@@ -84,8 +84,7 @@ struct session {
     uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */
     uint64_t window_bytes;          /* of what is QUEUED in window */
     uint64_t inflight_bytes;
-    uint64_t route_gen;             /* see matches.gen */
-    uint32_t route_at;
+    uint32_t route_at;              /* its place in matches.v, if it is there that the session stands */
     uint32_t expiry_s;              /* UINT32_MAX: never */
     uint32_t sub_count;
     uint32_t queued;                /* deliveries in window and tail that are QUEUED */

@@ -1,8 +1,7 @@
 /* Subscriptions.
  *
- * Every filter is a node of one tree. A subscription hangs on two lists, its filter's and its session's; to find one,
- * the shorter of the two is walked, so that neither 100,000 subscribers of one filter nor 100,000 filters of one
- * client make it slow.
+ * A subscription hangs on two rings, its filter's (or its group's) and its session's; to find one, the shorter of the
+ * two is walked, so that neither 100,000 subscribers of one filter nor 100,000 filters of one client make it slow.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/sub.h"
 
@@ -16,56 +15,31 @@
 bool subs_init(struct subs *t, const struct hash_key *key)
 {
     t->count = t->shared_count = 0;
-    return tree_init(&t->tree, key, MEM_TREE);
+    return filters_init(&t->filters, key);
 }
 
 void subs_fini(struct subs *t)
 {
-    tree_fini(&t->tree);
+    filters_fini(&t->filters);
 }
 
-/* ---- filters ---- */
-
-static struct filter *filter_get(struct subs *t, struct view path)
+static struct sub *of_session(struct link *l)
 {
-    struct tree_node *n = tree_get(&t->tree, path);
-    struct filter *f;
-
-    if (n == NULL)
-        return NULL;
-    if (n->value != NULL)
-        return n->value;
-    f = mem_zero(MEM_TREE, sizeof *f);
-    if (f == NULL) {
-        tree_prune(&t->tree, n);
-        return NULL;
-    }
-    f->node = n;
-    list_init(&f->subs);
-    list_init(&f->shares);
-    n->value = f;
-    return f;
+    return LIST_ENTRY(l, struct sub, by_session);
 }
 
-static void filter_prune(struct subs *t, struct filter *f)
+static struct sub *of_filter(struct link *l)
 {
-    if (!list_empty(&f->subs) || !list_empty(&f->shares))
-        return;
-    f->node->value = NULL;
-    tree_prune(&t->tree, f->node);
-    mem_free(MEM_TREE, f);
+    return LIST_ENTRY(l, struct sub, by_filter);
 }
 
 /* ---- shared groups ---- */
 
 static struct share *share_find(const struct filter *f, struct view name)
 {
-    LIST_EACH(l, &f->shares) {
-        struct share *g = LIST_ENTRY(l, struct share, by_filter);
-
+    for (struct share *g = f->shares; g != NULL; g = g->next)
         if (g->name_len == name.len && memcmp(g->name, name.p, name.len) == 0)
             return g;
-    }
     return NULL;
 }
 
@@ -75,14 +49,14 @@ static struct share *share_get(struct filter *f, struct view name)
     struct share *g = share_find(f, name);
 
     if (g == NULL) {
-        g = mem_zero(MEM_TREE, sizeof *g + name.len);
+        g = mem_zero(MEM_TREE, offsetof(struct share, name) + name.len);
         if (g == NULL)
             return NULL;
-        list_init(&g->members);
         g->filter = f;
         g->name_len = (uint16_t)name.len;
         memcpy(g->name, name.p, name.len);
-        list_push(&f->shares, &g->by_filter);
+        g->next = f->shares;
+        f->shares = g;
     }
     g->refs++;
     return g;
@@ -90,7 +64,7 @@ static struct share *share_get(struct filter *f, struct view name)
 
 void share_unref(struct subs *t, struct share **sp)
 {
-    struct share *g = *sp;
+    struct share *g = *sp, **at;
     struct filter *f;
 
     *sp = NULL;
@@ -99,24 +73,30 @@ void share_unref(struct subs *t, struct share **sp)
     assert(g->refs > 0);
     if (--g->refs > 0)
         return;
-    assert(list_empty(&g->members));
+    assert(g->members == NULL);
     f = g->filter;
-    list_unlink(&g->by_filter);
+    for (at = &f->shares; *at != g; at = &(*at)->next)
+        ;
+    *at = g->next;
     mem_free(MEM_TREE, g);
-    filter_prune(t, f);
+    filter_prune(&t->filters, f);
 }
 
 /* ---- subscriptions ---- */
 
-static struct sub *find_among(struct link *head, bool by_session, const struct session *s, const struct filter *f,
-                              const struct share *g)
+static struct sub *find_of_session(const struct session *s, const void *hangs_on)
 {
-    LIST_EACH(l, head) {
-        struct sub *sub = by_session ? LIST_ENTRY(l, struct sub, by_session) : LIST_ENTRY(l, struct sub, by_filter);
+    RING_EACH(l, s->subs)
+        if (of_session(l)->filter == hangs_on)      /* or share: the union's pointers are one */
+            return of_session(l);
+    return NULL;
+}
 
-        if (sub->s == s && sub->filter == f && sub->share == g)
-            return sub;
-    }
+static struct sub *find_of_filter(struct link *ring, const struct session *s)
+{
+    RING_EACH(l, ring)
+        if (of_filter(l)->s == s)
+            return of_filter(l);
     return NULL;
 }
 
@@ -124,20 +104,17 @@ struct sub *subs_find(struct subs *t, struct session *s, struct view filter)
 {
     struct view group, path = filter;
     bool shared = topic_split_share(filter, &group, &path);
-    struct tree_node *n = tree_find(&t->tree, path);
-    struct filter *f = n != NULL ? n->value : NULL;
-    struct share *g = NULL;
+    struct filter *f = filter_find(&t->filters, path);
+    struct share *g;
 
     if (f == NULL)
         return NULL;
-    if (shared) {
-        g = share_find(f, group);
-        if (g == NULL)
-            return NULL;
-        return s->sub_count <= g->refs ? find_among(&s->subs, true, s, f, g) : find_among(&g->members, false, s, f, g);
-    }
-    return s->sub_count <= f->sub_count ? find_among(&s->subs, true, s, f, NULL)
-                                        : find_among(&f->subs, false, s, f, NULL);
+    if (!shared)
+        return s->sub_count <= f->sub_count ? find_of_session(s, f) : find_of_filter(f->subs, s);
+    g = share_find(f, group);
+    if (g == NULL)
+        return NULL;
+    return s->sub_count <= g->refs ? find_of_session(s, g) : find_of_filter(g->members, s);
 }
 
 static bool set_options(struct sub *sub, const struct sub_options *o)
@@ -153,58 +130,65 @@ static bool set_options(struct sub *sub, const struct sub_options *o)
     return same;
 }
 
+/* Hangs it on the filter, or on the group if there is one. false: no memory. */
+static bool hang(struct subs *t, struct sub *sub, bool shared, struct view group, struct view path)
+{
+    struct filter *f = filter_get(&t->filters, path);
+    struct share *g = f != NULL && shared ? share_get(f, group) : NULL;
+
+    if (f == NULL)
+        return false;
+    if (shared && g == NULL) {
+        filter_prune(&t->filters, f);
+        return false;
+    }
+    sub->shared = shared;
+    if (shared) {
+        sub->share = g;
+        ring_push(&g->members, &sub->by_filter);
+        t->shared_count++;
+    } else {
+        sub->filter = f;
+        ring_push(&f->subs, &sub->by_filter);
+        f->sub_count++;
+    }
+    return true;
+}
+
 enum sub_result subs_add(struct subs *t, struct session *s, struct view filter, const struct sub_options *o)
 {
     struct sub *sub = subs_find(t, s, filter);
-    struct view group, path = filter;
-    struct filter *f;
+    struct view group = { NULL, 0 }, path = filter;
+    bool shared = topic_split_share(filter, &group, &path);
 
     if (sub != NULL)
         return set_options(sub, o) ? SUB_SAME : SUB_CHANGED;
     sub = mem_zero(MEM_TREE, sizeof *sub);
-    if (sub == NULL)
+    if (sub == NULL || !hang(t, sub, shared, group, path)) {
+        mem_free(MEM_TREE, sub);
         return SUB_NO_MEMORY;
-    if (topic_split_share(filter, &group, &path)) {
-        f = filter_get(t, path);
-        sub->share = f != NULL ? share_get(f, group) : NULL;
-        if (sub->share == NULL) {
-            if (f != NULL)
-                filter_prune(t, f);
-            goto fail;
-        }
-        list_push(&sub->share->members, &sub->by_filter);
-        t->shared_count++;
-    } else {
-        f = filter_get(t, path);
-        if (f == NULL)
-            goto fail;
-        list_push(&f->subs, &sub->by_filter);
-        f->sub_count++;
     }
     sub->s = s;
-    sub->filter = f;
     set_options(sub, o);
-    list_push(&s->subs, &sub->by_session);
+    ring_push(&s->subs, &sub->by_session);
     s->sub_count++;
     t->count++;
     return SUB_NEW;
-fail:
-    mem_free(MEM_TREE, sub);
-    return SUB_NO_MEMORY;
 }
 
 static void sub_free(struct subs *t, struct sub *sub)
 {
-    list_unlink(&sub->by_filter);
-    list_unlink(&sub->by_session);
+    ring_unlink(&sub->s->subs, &sub->by_session);
     sub->s->sub_count--;
     t->count--;
-    if (sub->share != NULL) {
+    if (sub->shared) {
+        ring_unlink(&sub->share->members, &sub->by_filter);
         t->shared_count--;
         share_unref(t, &sub->share);
     } else {
+        ring_unlink(&sub->filter->subs, &sub->by_filter);
         sub->filter->sub_count--;
-        filter_prune(t, sub->filter);
+        filter_prune(&t->filters, sub->filter);
     }
     mem_free(MEM_TREE, sub);
 }
@@ -221,34 +205,20 @@ bool subs_remove(struct subs *t, struct session *s, struct view filter)
 
 void subs_remove_all(struct subs *t, struct session *s)
 {
-    while (!list_empty(&s->subs))
-        sub_free(t, LIST_ENTRY(s->subs.next, struct sub, by_session));
+    while (s->subs != NULL)
+        sub_free(t, of_session(s->subs));
 }
 
-size_t sub_filter_text(const struct sub *sub, uint8_t *buf)
-{
-    size_t n = 0;
-
-    if (sub->share != NULL) {
-        memcpy(buf, "$share/", 7);
-        memcpy(buf + 7, sub->share->name, sub->share->name_len);
-        n = 7u + sub->share->name_len;
-        buf[n++] = '/';
-    }
-    return n + tree_path(sub->filter->node, buf + n, SUB_FILTER_MAX - n);
-}
-
-struct share *subs_only_shared(const struct session *s, struct view topic, uint8_t *buf)
+struct share *subs_only_shared(const struct session *s, struct view topic)
 {
     struct share *shared = NULL;
 
-    LIST_EACH(l, &s->subs) {
-        const struct sub *sub = LIST_ENTRY(l, struct sub, by_session);
-        struct view filter = { buf, tree_path(sub->filter->node, buf, SUB_FILTER_MAX) };
+    RING_EACH(l, s->subs) {
+        const struct sub *sub = of_session(l);
 
-        if (!topic_matches(filter, topic))
+        if (!topic_matches(filter_text(sub_filter(sub)), topic))
             continue;
-        if (sub->share == NULL)
+        if (!sub->shared)
             return NULL;
         shared = sub->share;
     }
@@ -296,21 +266,28 @@ static struct match *add_match(struct matches *m, const struct sub *sub)
         m->v = v;
         m->cap = cap;
     }
-    m->v[m->n] = (struct match){ .s = sub->s, .share = sub->share, .qos = sub->qos,
+    m->v[m->n] = (struct match){ .s = sub->s, .share = sub_share(sub), .qos = sub->qos,
                                  .retain_as_published = sub->retain_as_published };
     return &m->v[m->n++];
+}
+
+/* The session's entry, if it has one: route_at may still point at what stood there for another message. */
+static struct match *merged(const struct matches *m, const struct session *s)
+{
+    struct match *at = s->route_at < m->n ? &m->v[s->route_at] : NULL;
+
+    return at != NULL && at->s == s && at->share == NULL ? at : NULL;
 }
 
 static void match_sub(const struct matching *q, const struct sub *sub)
 {
     struct matches *m = q->m;
     struct session *s = sub->s;
-    struct match *to;
+    struct match *to = q->merge ? merged(m, s) : NULL;
 
     if (sub->no_local && s == q->origin)              /* [MQTT5-3.8.3-3] */
         return;
-    if (q->merge && s->route_gen == m->gen) {
-        to = &m->v[s->route_at];
+    if (to != NULL) {
         if (sub->qos > to->qos)
             to->qos = sub->qos;                       /* [MQTT311-3.3.5-1], [MQTT5-3.3.4-2] */
         to->retain_as_published |= sub->retain_as_published;
@@ -320,7 +297,6 @@ static void match_sub(const struct matching *q, const struct sub *sub)
     to = add_match(m, sub);
     if (to == NULL)
         return;
-    s->route_gen = m->gen;
     s->route_at = m->n - 1;
     add_subid(m, to, sub->subid);
 }
@@ -332,8 +308,8 @@ struct sub *share_pick(struct share *g)
     struct sub *best = NULL;
     int best_rank = 0;
 
-    LIST_EACH(l, &g->members) {
-        struct sub *sub = LIST_ENTRY(l, struct sub, by_filter);
+    RING_EACH(l, g->members) {
+        struct sub *sub = of_filter(l);
         int rank = session_online(sub->s) ? (session_waiting(sub->s) == 0 ? 3 : 2) : session_durable(sub->s) ? 1 : 0;
 
         if (rank > best_rank) {
@@ -344,8 +320,8 @@ struct sub *share_pick(struct share *g)
         }
     }
     if (best != NULL) {
-        list_unlink(&best->by_filter);
-        list_push(&g->members, &best->by_filter);
+        ring_unlink(&g->members, &best->by_filter);
+        ring_push(&g->members, &best->by_filter);
     }
     return best;
 }
@@ -359,15 +335,15 @@ static void match_share(const struct matching *q, struct share *g)
         add_subid(q->m, to, sub->subid);
 }
 
-static void hit(void *arg, struct tree_node *n)
+static void hit(void *arg, void *value)
 {
     const struct matching *q = arg;
-    struct filter *f = n->value;
+    struct filter *f = value;
 
-    LIST_EACH(l, &f->subs)
-        match_sub(q, LIST_ENTRY(l, struct sub, by_filter));
-    LIST_EACH(g, &f->shares)
-        match_share(q, LIST_ENTRY(g, struct share, by_filter));
+    RING_EACH(l, f->subs)
+        match_sub(q, of_filter(l));
+    for (struct share *g = f->shares; g != NULL; g = g->next)
+        match_share(q, g);
 }
 
 void subs_match(struct subs *t, struct view topic, const struct session *origin, bool merge, struct matches *m)
@@ -375,9 +351,8 @@ void subs_match(struct subs *t, struct view topic, const struct session *origin,
     struct matching q = { m, origin, merge };
 
     m->n = m->id_n = 0;
-    m->gen++;
     m->no_memory = false;
-    tree_match_name(&t->tree, topic, hit, &q);
+    filters_match(&t->filters, topic, hit, &q);
 }
 
 struct view matches_subids(struct matches *m, const struct match *of)

@@ -3,25 +3,16 @@
 #ifndef CADDIS_BROKER_SUB_H
 #define CADDIS_BROKER_SUB_H
 
-#include "broker/list.h"
-#include "broker/tree.h"
+#include "broker/filter.h"
 
 struct session;
 struct incoming;
 
-/* Value of a tree node: everybody who subscribed with this filter. */
-struct filter {
-    struct tree_node *node;
-    struct link subs;               /* struct sub.by_filter, not shared */
-    struct link shares;             /* struct share.by_filter */
-    uint32_t sub_count;             /* in subs */
-};
-
 /* A shared subscription group on one filter [MQTT5-4.8.2]. */
 struct share {
-    struct link by_filter;
-    struct link members;            /* struct sub.by_filter; the first is next in turn */
+    struct share *next;             /* on the same filter */
     struct filter *filter;
+    struct link *members;           /* ring of struct sub.by_filter; the first is next in turn */
     uint32_t refs;                  /* members, and deliveries that may have to be handed on */
     uint16_t name_len;
     char name[];
@@ -30,13 +21,15 @@ struct share {
 struct sub {
     struct link by_filter, by_session;
     struct session *s;
-    struct filter *filter;
-    struct share *share;            /* NULL: an ordinary subscription */
+    union {                         /* what by_filter hangs on */
+        struct filter *filter;
+        struct share *share;        /* shared */
+    };
     uint32_t subid;                 /* Subscription Identifier, 0: none */
     uint8_t qos, retain_handling;
-    bool no_local, retain_as_published;
+    bool no_local : 1, retain_as_published : 1, shared : 1;
 };
-_Static_assert(sizeof(struct sub) <= 64, "there can be 1,000,000 of these");
+_Static_assert(sizeof(struct sub) <= 56, "there can be 1,000,000 of these");
 
 struct sub_options {
     uint8_t qos, retain_handling;
@@ -45,7 +38,7 @@ struct sub_options {
 };
 
 struct subs {
-    struct tree tree;
+    struct filters filters;
     uint32_t count, shared_count;
 };
 
@@ -59,16 +52,20 @@ enum sub_result subs_add(struct subs *t, struct session *s, struct view filter, 
 bool subs_remove(struct subs *t, struct session *s, struct view filter);
 void subs_remove_all(struct subs *t, struct session *s);
 struct sub *subs_find(struct subs *t, struct session *s, struct view filter);
-/* The filter's text, $share/ included; its length. buf: SUB_FILTER_MAX bytes. */
-#define SUB_FILTER_MAX 65536
-size_t sub_filter_text(const struct sub *sub, uint8_t *buf);
-
 /* The member that a message to the group goes to now; NULL: nobody can take it. */
 struct sub *share_pick(struct share *g);
-/* The group by which, and by no subscription of its own, the session gets messages on this topic; NULL: none.
- * buf: SUB_FILTER_MAX bytes. */
-struct share *subs_only_shared(const struct session *s, struct view topic, uint8_t *buf);
+/* The group by which, and by no subscription of its own, the session gets messages on this topic; NULL: none. */
+struct share *subs_only_shared(const struct session *s, struct view topic);
 void share_unref(struct subs *t, struct share **sp);
+
+static inline struct share *sub_share(const struct sub *sub)
+{
+    return sub->shared ? sub->share : NULL;
+}
+static inline struct filter *sub_filter(const struct sub *sub)
+{
+    return sub->shared ? sub->share->filter : sub->filter;
+}
 
 /* One recipient. With overlapping subscriptions merged, qos is the highest and subids holds all of them. */
 struct match {
@@ -86,7 +83,6 @@ struct matches {
     uint32_t id_n, id_cap;
     uint8_t *encoded;               /* room for one recipient's identifiers */
     uint32_t encoded_cap;
-    uint64_t gen;                   /* marks sessions already in v */
     bool no_memory;                 /* at least one recipient is missing */
 };
 

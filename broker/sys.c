@@ -155,9 +155,7 @@ static struct incoming sys_message(struct broker *b, const char *topic, const vo
 
 static bool watched(const struct broker *b)
 {
-    static const uint8_t level[] = "$SYS";
-
-    return tree_child(&b->subs.tree, b->subs.tree.root, (struct view){ level, 4 }) != NULL;
+    return b->subs.filters.sys_count > 0;
 }
 
 static void publish_changed(struct broker *b, unsigned i, const char *below, const char *value, void *arg)

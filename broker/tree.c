@@ -27,7 +27,7 @@ static uint32_t edge_hash(const struct tree *t, const struct tree_node *parent, 
     return (uint32_t)hash_bytes(&t->key, (uint64_t)(uintptr_t)parent, level.p, level.len);
 }
 
-struct tree_node *tree_child(const struct tree *t, const struct tree_node *parent, struct view level)
+static struct tree_node *child_of(const struct tree *t, const struct tree_node *parent, struct view level)
 {
     uint32_t h;
 
@@ -64,9 +64,39 @@ static void resize(struct tree *t, uint32_t size)
     t->mask = size - 1;
 }
 
+static bool is_wild(const struct tree_node *n, char wildcard)
+{
+    return n->len == 1 && n->level[0] == wildcard;
+}
+
+/* The child '+' or '#', which is there. */
+static struct tree_node *wild_child(const struct tree_node *parent, char wildcard)
+{
+    struct tree_node *n = parent->child;
+
+    return is_wild(n, wildcard) ? n : n->next;
+}
+
+static void add_sibling(struct tree_node *parent, struct tree_node *n)
+{
+    struct tree_node *before = NULL;
+
+    if (!is_wild(n, '+') && !is_wild(n, '#'))
+        for (struct tree_node *c = parent->child; c != NULL && (is_wild(c, '+') || is_wild(c, '#')); c = c->next)
+            before = c;
+    n->prev = before;
+    n->next = before != NULL ? before->next : parent->child;
+    if (n->next != NULL)
+        n->next->prev = n;
+    if (before != NULL)
+        before->next = n;
+    else
+        parent->child = n;
+}
+
 static struct tree_node *child_new(struct tree *t, struct tree_node *parent, struct view level)
 {
-    struct tree_node *n = mem_zero(t->mem, sizeof *n + level.len);
+    struct tree_node *n = mem_zero(t->mem, offsetof(struct tree_node, level) + level.len);
 
     if (n == NULL)
         return NULL;
@@ -79,14 +109,9 @@ static struct tree_node *child_new(struct tree *t, struct tree_node *parent, str
         resize(t, (t->mask + 1) * 2);
     n->hash_next = t->slots[n->hash_value & t->mask];
     t->slots[n->hash_value & t->mask] = n;
-    n->next = parent->child;
-    if (n->next != NULL)
-        n->next->prev = n;
-    parent->child = n;
-    if (level.len == 1 && level.p[0] == '+')
-        parent->plus = n;
-    if (level.len == 1 && level.p[0] == '#')
-        parent->hash = n;
+    add_sibling(parent, n);
+    parent->has_plus |= is_wild(n, '+');
+    parent->has_hash |= is_wild(n, '#');
     t->count++;
     return n;
 }
@@ -104,10 +129,8 @@ static void node_free(struct tree *t, struct tree_node *n)
         n->parent->child = n->next;
     if (n->next != NULL)
         n->next->prev = n->prev;
-    if (n->parent->plus == n)
-        n->parent->plus = NULL;
-    if (n->parent->hash == n)
-        n->parent->hash = NULL;
+    n->parent->has_plus &= !is_wild(n, '+');
+    n->parent->has_hash &= !is_wild(n, '#');
     t->count--;
     mem_free(t->mem, n);
 }
@@ -130,7 +153,7 @@ struct tree_node *tree_get(struct tree *t, struct view path)
     struct view level;
 
     while (topic_next_level(&path, &level)) {
-        struct tree_node *c = tree_child(t, n, level);
+        struct tree_node *c = child_of(t, n, level);
 
         if (c == NULL && (c = child_new(t, n, level)) == NULL) {
             tree_prune(t, n);
@@ -147,25 +170,8 @@ struct tree_node *tree_find(const struct tree *t, struct view path)
     struct view level;
 
     while (n != NULL && topic_next_level(&path, &level))
-        n = tree_child(t, n, level);
+        n = child_of(t, n, level);
     return n;
-}
-
-size_t tree_path(const struct tree_node *n, uint8_t *buf, size_t cap)
-{
-    size_t len = 0, at;
-
-    for (const struct tree_node *i = n; i->parent != NULL; i = i->parent)
-        len += i->len + (size_t)(i->parent->parent != NULL);
-    if (len > cap)
-        return 0;
-    for (at = len; n->parent != NULL; n = n->parent) {
-        at -= n->len;
-        memcpy(buf + at, n->level, n->len);
-        if (n->parent->parent != NULL)
-            buf[--at] = '/';
-    }
-    return len;
 }
 
 void tree_fini(struct tree *t)
@@ -182,15 +188,15 @@ void tree_fini(struct tree *t)
     memset(t, 0, sizeof *t);
 }
 
-static void hit_if_value(struct tree_node *n, void (*hit)(void *, struct tree_node *), void *arg)
+static void hit_if_value(const struct tree_node *n, void (*hit)(void *, void *), void *arg)
 {
     if (n != NULL && n->value != NULL)
-        hit(arg, n);
+        hit(arg, n->value);
 }
 
 /* Depth first. At each node the literal child is followed at once and '+' is remembered for later: one entry per
  * level at most waits, because a later entry is always deeper than the ones before it. */
-void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *, struct tree_node *), void *arg)
+void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *, void *), void *arg)
 {
     struct { struct tree_node *n; struct view rest; } wait[256], *stack = wait, *grown = NULL;
     size_t depth = 0, cap = sizeof wait / sizeof wait[0];
@@ -201,13 +207,13 @@ void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *,
     for (;;) {
         bool top = n == t->root;
 
-        if (n->hash != NULL && !(top && dollar))
-            hit_if_value(n->hash, hit, arg);          /* also matches the parent level itself */
+        if (n->has_hash && !(top && dollar))
+            hit_if_value(wild_child(n, '#'), hit, arg);        /* also matches the parent level itself */
         if (!topic_next_level(&rest, &level)) {
             hit_if_value(n, hit, arg);
             n = NULL;
         } else {
-            if (n->plus != NULL && !(top && dollar)) {
+            if (n->has_plus && !(top && dollar)) {
                 if (depth == cap) {
                     void *p = mem_grow(MEM_OTHER, grown, 2 * cap * sizeof wait[0]);
 
@@ -218,10 +224,10 @@ void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *,
                     stack = grown = p;
                     cap *= 2;
                 }
-                stack[depth].n = n->plus;
+                stack[depth].n = wild_child(n, '+');
                 stack[depth++].rest = rest;
             }
-            n = tree_child(t, n, level);
+            n = child_of(t, n, level);
         }
         if (n == NULL) {
             if (depth == 0)
@@ -290,7 +296,7 @@ void tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(voi
             descend = c != NULL;
             n = descend ? c : n;
         } else {
-            struct tree_node *c = tree_child(t, n, part[at]);
+            struct tree_node *c = child_of(t, n, part[at]);
 
             descend = c != NULL;
             n = descend ? c : n;

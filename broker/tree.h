@@ -1,5 +1,5 @@
-/* A tree of topic levels, used twice: for subscriptions and for retained messages. There is one hash of edges
- * (parent, level) for the whole tree and no table per node. Wildcard children also hang directly at their parent,
+/* A tree of topic levels, used twice: for filters with wildcards and for retained messages. There is one hash of edges
+ * (parent, level) for the whole tree and no table per node. Wildcard children are the first of their parent's children,
  * so that matching a name looks up one hash entry per level.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_TREE_H
@@ -12,14 +12,15 @@
 struct tree_node {
     struct tree_node *parent;
     struct tree_node *hash_next;
-    struct tree_node *child;            /* first child; all of them, for walking */
+    struct tree_node *child;            /* first child; all of them, for walking; '+' and '#' come first */
     struct tree_node *prev, *next;      /* siblings */
-    struct tree_node *plus, *hash;      /* the children '+' and '#', or NULL */
     void *value;                        /* the user's; a node without value and children goes away */
     uint32_t hash_value;
     uint16_t len;
+    bool has_plus, has_hash;            /* the children '+' and '#', among the first two */
     uint8_t level[];                    /* len bytes */
 };
+_Static_assert(offsetof(struct tree_node, level) <= 56, "one for each level of a million retained topics");
 
 struct tree {
     struct hash_key key;
@@ -40,13 +41,10 @@ struct tree_node *tree_get(struct tree *t, struct view path);
 struct tree_node *tree_find(const struct tree *t, struct view path);
 /* Frees the node and its parents as long as they have neither value nor children. */
 void tree_prune(struct tree *t, struct tree_node *n);
-/* Writes the node's path; its length, or 0 when it is longer than cap. 65,535 bytes are always enough. */
-size_t tree_path(const struct tree_node *n, uint8_t *buf, size_t cap);
-struct tree_node *tree_child(const struct tree *t, const struct tree_node *parent, struct view level);
 
-/* Calls hit(node) for every node with a value whose path, read as a topic filter, matches the topic name.
+/* Calls hit(value) for every node with a value whose path, read as a topic filter, matches the topic name.
  * No recursion; stack bounded by the depth of the name. */
-void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *arg, struct tree_node *n), void *arg);
+void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *arg, void *value), void *arg);
 /* Calls hit(node) for every node with a value whose path, read as a topic name, is matched by the filter (no $share).
  * hit() must not change the tree. Stops early when it returns false. */
 void tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(void *arg, struct tree_node *n), void *arg);
