@@ -21,16 +21,17 @@ static void check_delivery(const struct session *s, const struct delivery *d, bo
 
 static void check_session(const struct broker *b, const struct session *s)
 {
+    const struct flow *f = s->flow;
     uint32_t queued = 0, inflight = 0, subs = 0;
     uint64_t window_bytes = 0;
     int64_t last = 0;
     bool before_next = true;
 
-    LIST_EACH(l, &s->window) {
+    LIST_EACH(l, &f->window) {
         const struct delivery *d = LIST_ENTRY(l, struct delivery, order);
 
         check_delivery(s, d, false);
-        before_next = before_next && l != s->next;
+        before_next = before_next && l != f->next;
         assert(d->flying == before_next);                              /* S5 */
         assert(d->position > last);                                    /* S1 */
         last = d->position;
@@ -38,10 +39,11 @@ static void check_session(const struct broker *b, const struct session *s)
         queued += d->state == QUEUED;
         window_bytes += d->state == QUEUED ? msg_bytes(d->msg) : 0;
     }
-    LIST_EACH(l, &s->tail) {
+    LIST_EACH(l, &f->tail) {
         const struct delivery *d = LIST_ENTRY(l, struct delivery, order);
 
         check_delivery(s, d, true);
+        assert(s->conn != NULL || !d->stored || link_used(&d->mark));  /* S4 */
         assert(d->position > last);
         last = d->position;
         queued += d->state == QUEUED;
@@ -49,12 +51,15 @@ static void check_session(const struct broker *b, const struct session *s)
     }
     RING_EACH(l, s->subs)
         subs++;
-    assert(queued == s->queued);
-    assert(inflight == s->inflight);
-    assert(window_bytes == s->window_bytes);
+    assert(queued == f->queued);
+    assert(inflight == f->inflight);
+    assert(window_bytes == f->window_bytes);
     assert(subs == s->sub_count);
     assert(s->parked <= s->backlog);
-    assert(s->durable || (s->backlog == 0 && list_empty(&s->tail)));
+    if (s->conn == NULL && journal_on(&b->journal))
+        assert(list_empty(&f->window) && (f == &flow_none || !list_empty(&f->tail) || f->inbound.count > 0));  /* S4 */
+    assert(s->mark == 0 || b->journal.sessions.v[s->mark - 1] == s);
+    assert(s->durable || (s->backlog == 0 && list_empty(&f->tail)));
     assert(s->conn == NULL || s->conn->session == s);
     assert(s->durable || s->conn != NULL);
 }

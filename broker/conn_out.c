@@ -282,7 +282,7 @@ void conn_flush(struct broker *b, struct conn *c)
         write_out(b, c);
     if (conn_closing(c))
         return;
-    if (c->session != NULL && c->session->stalled && c->out.bytes <= broker_write_limit(b) / 2)
+    if (c->session != NULL && c->session->flow->stalled && c->out.bytes <= broker_write_limit(b) / 2)
         session_wake(b, c->session);
     if (retain_walk_ready(b, c))
         conn_dirty(b, c);           /* more of it in the next turn */

@@ -53,7 +53,7 @@ static void take_sessions(struct broker *b, struct figures *f)
         f->waiting += session_waiting(s);
         f->waiting_bytes += s->queued_bytes;
         f->waiting_sessions += session_waiting(s) > 0;
-        f->inflight += s->inflight;
+        f->inflight += s->flow->inflight;
     }
 }
 

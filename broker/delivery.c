@@ -39,18 +39,19 @@ static struct delivery *at(struct link *l)
 
 struct delivery *session_inflight(const struct session *s, uint16_t pid)
 {
+    const struct flow *f = s->flow;
     struct delivery *d;
 
-    if (s->ring == NULL)
+    if (f->ring == NULL)
         return NULL;
-    d = s->ring[pid & s->ring_mask];
+    d = f->ring[pid & f->ring_mask];
     return d != NULL && d->pid == pid ? d : NULL;
 }
 
 /* Twice the slots: two ids that shared one may part, two that did not never meet. */
-static bool ring_grow(struct session *s)
+static bool ring_grow(struct flow *f)
 {
-    uint32_t size = s->ring != NULL ? (uint32_t)(s->ring_mask + 1) * 2 : RING_MIN;
+    uint32_t size = f->ring != NULL ? (uint32_t)(f->ring_mask + 1) * 2 : RING_MIN;
     struct delivery **ring;
 
     if (size > 65536)
@@ -58,21 +59,21 @@ static bool ring_grow(struct session *s)
     ring = mem_zero(MEM_SESSION, size * sizeof(struct delivery *));
     if (ring == NULL)
         return false;
-    for (uint32_t i = 0; s->ring != NULL && i <= s->ring_mask; i++)
-        if (s->ring[i] != NULL)
-            ring[s->ring[i]->pid & (size - 1)] = s->ring[i];
-    mem_free(MEM_SESSION, s->ring);
-    s->ring = ring;
-    s->ring_mask = (uint16_t)(size - 1);
+    for (uint32_t i = 0; f->ring != NULL && i <= f->ring_mask; i++)
+        if (f->ring[i] != NULL)
+            ring[f->ring[i]->pid & (size - 1)] = f->ring[i];
+    mem_free(MEM_SESSION, f->ring);
+    f->ring = ring;
+    f->ring_mask = (uint16_t)(size - 1);
     return true;
 }
 
-static uint16_t choose_pid(struct session *s)
+static uint16_t choose_pid(struct flow *f)
 {
-    for (uint32_t tries = 0; s->ring != NULL && tries <= s->ring_mask; tries++) {
-        uint16_t pid = ++s->next_pid != 0 ? s->next_pid : ++s->next_pid;    /* [MQTT311-2.3.1-1], [MQTT5-2.2.1-3] */
+    for (uint32_t tries = 0; f->ring != NULL && tries <= f->ring_mask; tries++) {
+        uint16_t pid = ++f->next_pid != 0 ? f->next_pid : ++f->next_pid;    /* [MQTT311-2.3.1-1], [MQTT5-2.2.1-3] */
 
-        if (s->ring[pid & s->ring_mask] == NULL)
+        if (f->ring[pid & f->ring_mask] == NULL)
             return pid;
     }
     return 0;
@@ -80,17 +81,19 @@ static uint16_t choose_pid(struct session *s)
 
 bool delivery_assign(struct session *s, struct delivery *d, uint16_t pid)
 {
+    struct flow *f = s->flow;
+
     if (pid == 0) {
-        while ((pid = choose_pid(s)) == 0)
-            if (!ring_grow(s))
+        while ((pid = choose_pid(f)) == 0)
+            if (!ring_grow(f))
                 return false;
     } else {
-        while (s->ring == NULL || s->ring[pid & s->ring_mask] != NULL)
-            if (session_inflight(s, pid) != NULL || !ring_grow(s))
+        while (f->ring == NULL || f->ring[pid & f->ring_mask] != NULL)
+            if (session_inflight(s, pid) != NULL || !ring_grow(f))
                 return false;
     }
     d->pid = pid;
-    s->ring[pid & s->ring_mask] = d;
+    f->ring[pid & f->ring_mask] = d;
     return true;
 }
 
@@ -98,36 +101,37 @@ bool delivery_assign(struct session *s, struct delivery *d, uint16_t pid)
 
 static void count_queued(struct session *s, const struct delivery *d, bool in)
 {
+    struct flow *f = s->flow;
     uint64_t n = msg_bytes(d->msg);
 
     if (d->state != QUEUED)
         return;
     if (in) {
-        s->queued++;
+        f->queued++;
         s->queued_bytes += n;
-        s->window_bytes += d->in_tail ? 0 : n;
+        f->window_bytes += d->in_tail ? 0 : n;
     } else {
-        s->queued--;
+        f->queued--;
         s->queued_bytes -= n;
-        s->window_bytes -= d->in_tail ? 0 : n;
+        f->window_bytes -= d->in_tail ? 0 : n;
     }
 }
 
 /* Out of every list and into the free store; the row is somebody else's business. */
 static void unlink_and_free(struct broker *b, struct delivery *d)
 {
-    struct session *s = d->s;
+    struct flow *f = d->s->flow;
 
-    if (s->next == &d->order)
-        s->next = d->order.next;
+    if (f->next == &d->order)
+        f->next = d->order.next;
     list_unlink(&d->order);
     list_unlink(&d->mark);
     if (d->flying) {
-        s->inflight--;
-        s->inflight_bytes -= msg_bytes(d->msg);
+        f->inflight--;
+        f->inflight_bytes -= msg_bytes(d->msg);
     }
-    if (d->pid != 0 && session_inflight(s, d->pid) == d)
-        s->ring[d->pid & s->ring_mask] = NULL;
+    if (d->pid != 0 && session_inflight(d->s, d->pid) == d)
+        f->ring[d->pid & f->ring_mask] = NULL;
     share_unref(&b->subs, &d->share);
     msg_unref(&d->msg);
     mem_free(MEM_MSG, d->subids);
@@ -137,11 +141,12 @@ static void unlink_and_free(struct broker *b, struct delivery *d)
 void delivery_done(struct broker *b, struct delivery *d)
 {
     struct session *s = d->s;
+    struct flow *f = s->flow;
 
     count_queued(s, d, false);
     journal_delivery_gone(b, d);
     unlink_and_free(b, d);
-    if (s->conn != NULL && (s->next != &s->window || s->backlog > 0 || !list_empty(&s->tail)))
+    if (s->conn != NULL && (f->next != &f->window || s->backlog > 0 || !list_empty(&f->tail)))
         session_wake(b, s);
     if (s->conn != NULL && s->conn->walk != NULL)
         conn_dirty(b, s->conn);
@@ -153,7 +158,7 @@ void delivery_page_out(struct broker *b, struct delivery *d)
 
     assert(d->stored && d->in_tail);
     if (d->state == QUEUED)
-        s->queued--;                    /* its bytes stay in queued_bytes: it still waits */
+        s->flow->queued--;              /* its bytes stay in queued_bytes: it still waits */
     else
         s->parked++;
     s->backlog++;
@@ -162,7 +167,7 @@ void delivery_page_out(struct broker *b, struct delivery *d)
 
 static struct delivery *delivery_new(struct session *s, struct msg *m, struct view subids)
 {
-    struct delivery *d = mem_zero(MEM_MSG, sizeof *d);
+    struct delivery *d = flow_get(s) != NULL ? mem_zero(MEM_MSG, sizeof *d) : NULL;
 
     if (d == NULL)
         return NULL;
@@ -203,10 +208,12 @@ static uint32_t inflight_limit(const struct broker *b, const struct session *s)
 
 static bool window_open(const struct broker *b, const struct session *s, uint64_t bytes)
 {
-    if (s->inflight >= inflight_limit(b, s))
+    const struct flow *f = s->flow;
+
+    if (f->inflight >= inflight_limit(b, s))
         return false;
-    return b->cfg->max_inflight_bytes == 0 || s->inflight == 0 ||
-           s->inflight_bytes + bytes <= b->cfg->max_inflight_bytes;
+    return b->cfg->max_inflight_bytes == 0 || f->inflight == 0 ||
+           f->inflight_bytes + bytes <= b->cfg->max_inflight_bytes;
 }
 
 static bool queue_full(const struct broker *b, const struct session *s, uint64_t bytes)
@@ -214,8 +221,8 @@ static bool queue_full(const struct broker *b, const struct session *s, uint64_t
     uint64_t max = b->cfg->max_queued_messages;
 
     /* What the pump will send at the end of this turn does not wait. */
-    if (max > 0 && session_online(s) && inflight_limit(b, s) > s->inflight)
-        max += inflight_limit(b, s) - s->inflight;
+    if (max > 0 && session_online(s) && inflight_limit(b, s) > s->flow->inflight)
+        max += inflight_limit(b, s) - s->flow->inflight;
     if (max > 0 && session_waiting(s) >= max)
         return true;
     return b->cfg->max_queued_bytes > 0 && s->queued_bytes + bytes > b->cfg->max_queued_bytes;
@@ -224,7 +231,9 @@ static bool queue_full(const struct broker *b, const struct session *s, uint64_t
 /* Room for a new message by giving up the oldest one that waits. Order: window, then the store, then tail. */
 static bool drop_oldest(struct broker *b, struct session *s)
 {
-    for (struct link *l = s->next; l != &s->window; l = l->next)
+    struct flow *f = s->flow;
+
+    for (struct link *l = f->next; l != &f->window; l = l->next)
         if (at(l)->state == QUEUED) {
             drop(b, s, "queue-full", msg_topic(at(l)->msg));
             delivery_done(b, at(l));
@@ -236,7 +245,7 @@ static bool drop_oldest(struct broker *b, struct session *s)
         s->backlog--;
         return true;
     }
-    LIST_EACH(l, &s->tail)
+    LIST_EACH(l, &f->tail)
         if (at(l)->state == QUEUED) {
             drop(b, s, "queue-full", msg_topic(at(l)->msg));
             delivery_done(b, at(l));
@@ -287,16 +296,17 @@ static bool deliver_now(struct broker *b, struct session *s, struct incoming *in
 
 static void enqueue(struct broker *b, struct session *s, struct delivery *d)
 {
+    struct flow *f = s->flow;
     bool offline = stored_session(b, s) && !session_online(s);
-    bool spill = offline || s->backlog > 0 || !list_empty(&s->tail) ||
-                 (stored_session(b, s) && (s->queued >= WINDOW_MESSAGES || s->window_bytes >= WINDOW_BYTES));
+    bool spill = offline || s->backlog > 0 || !list_empty(&f->tail) ||
+                 (stored_session(b, s) && (f->queued >= WINDOW_MESSAGES || f->window_bytes >= WINDOW_BYTES));
 
-    if (spill && s->backlog == 0 && list_empty(&s->tail))
-        s->paged_position = d->position - 1;
+    if (spill && s->backlog == 0 && list_empty(&f->tail))
+        f->paged_position = d->position - 1;
     d->in_tail = spill;
-    list_push(spill ? &s->tail : &s->window, &d->order);
-    if (!spill && s->next == &s->window)
-        s->next = &d->order;
+    list_push(spill ? &f->tail : &f->window, &d->order);
+    if (!spill && f->next == &f->window)
+        f->next = &d->order;
     count_queued(s, d, true);
 }
 
@@ -325,6 +335,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
         if (d != NULL)
             unlink_and_free(b, d);
         in->no_memory = true;
+        flow_rest(s);
         drop(b, s, "no-memory", in->topic);
         return false;
     }
@@ -370,9 +381,9 @@ bool delivery_restore(struct broker *b, struct session *s, const struct persist_
         d->stored = true;
         if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id))
             d->state = QUEUED;          /* two rows claim one packet id: the later one is sent as new */
-        list_push(&s->window, &d->order);
-        if (s->next == &s->window)
-            s->next = &d->order;
+        list_push(&s->flow->window, &d->order);
+        if (s->flow->next == &s->flow->window)
+            s->flow->next = &d->order;
     }
     msg_unref(&msg);
     return d != NULL;
@@ -383,21 +394,42 @@ static int paged(void *arg, const struct persist_queue *q, const struct persist_
     struct paging *p = arg;
     struct session *s = p->s;
     struct delivery *d;
+    struct flow *f;
 
     if (!delivery_restore(p->b, s, q, m))
         return 1;
-    d = at(s->window.prev);
-    s->paged_position = q->position;
+    f = s->flow;
+    d = at(f->window.prev);
+    f->paged_position = q->position;
     p->rows++;
     if (s->backlog > 0)
         s->backlog--;
     if (q->state != PERSIST_QUEUED && s->parked > 0)
         s->parked--;
     if (d->state == QUEUED) {
-        s->queued++;
-        s->window_bytes += msg_bytes(d->msg);
+        f->queued++;
+        f->window_bytes += msg_bytes(d->msg);
     }
     return 0;
+}
+
+/* What came while the backlog was being fetched is next. false: no memory; the connection is closing. */
+static bool tail_to_window(struct broker *b, struct session *s)
+{
+    struct flow *f = s->flow;
+
+    f->next = f->tail.next;
+    LIST_EACH(l, &f->tail) {
+        at(l)->in_tail = false;
+        if (at(l)->state != QUEUED && session_inflight(s, at(l)->pid) != at(l) &&
+            !delivery_assign(s, at(l), at(l)->pid)) {
+            conn_close(b, s->conn, CLOSE_NO_MEMORY);
+            return false;
+        }
+        f->window_bytes += at(l)->state == QUEUED ? msg_bytes(at(l)->msg) : 0;
+    }
+    list_splice(&f->window, &f->tail);
+    return true;
 }
 
 /* The next delivery to send, fetched from the store if need be; NULL: none. */
@@ -405,11 +437,11 @@ static struct delivery *refill(struct broker *b, struct session *s)
 {
     struct paging p = { b, s, 0 };
 
-    if (s->next != &s->window)
-        return at(s->next);
+    if (s->flow->next != &s->flow->window)
+        return at(s->flow->next);
     if (s->backlog > 0) {
-        enum persist_rc rc = persist_queue_page(b->journal.db, s->db_id, s->paged_position, PAGE_ROWS, PAGE_BYTES,
-                                                paged, &p);
+        enum persist_rc rc = persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, PAGE_ROWS,
+                                                PAGE_BYTES, paged, &p);
 
         if (rc != PERSIST_OK) {
             log_error("queue can't be read id=%s error=%s", log_q(s->ident->data, s->ident->id_len),
@@ -423,20 +455,9 @@ static struct delivery *refill(struct broker *b, struct session *s)
             s->backlog = s->parked = 0;
         }
     }
-    if (s->backlog == 0 && s->next == &s->window && !list_empty(&s->tail)) {
-        s->next = s->tail.next;
-        LIST_EACH(l, &s->tail) {
-            at(l)->in_tail = false;
-            if (at(l)->state != QUEUED && session_inflight(s, at(l)->pid) != at(l) &&
-                !delivery_assign(s, at(l), at(l)->pid)) {
-                conn_close(b, s->conn, CLOSE_NO_MEMORY);
-                return NULL;
-            }
-            s->window_bytes += at(l)->state == QUEUED ? msg_bytes(at(l)->msg) : 0;
-        }
-        list_splice(&s->window, &s->tail);
-    }
-    return s->next != &s->window ? at(s->next) : NULL;
+    if (s->backlog == 0 && s->flow->next == &s->flow->window && !list_empty(&s->flow->tail) && !tail_to_window(b, s))
+        return NULL;
+    return s->flow->next != &s->flow->window ? at(s->flow->next) : NULL;
 }
 
 bool delivery_send(struct broker *b, struct conn *c, const struct delivery *d)
@@ -448,12 +469,12 @@ bool delivery_send(struct broker *b, struct conn *c, const struct delivery *d)
     return send_publish(b, c, &p);
 }
 
-static void fly(struct session *s, struct delivery *d)
+static void fly(struct flow *f, struct delivery *d)
 {
     d->flying = true;
-    s->inflight++;
-    s->inflight_bytes += msg_bytes(d->msg);
-    s->next = d->order.next;
+    f->inflight++;
+    f->inflight_bytes += msg_bytes(d->msg);
+    f->next = d->order.next;
 }
 
 /* QUEUED -> SENT. */
@@ -465,7 +486,7 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
     }
     count_queued(s, d, false);
     d->state = SENT;
-    fly(s, d);
+    fly(s->flow, d);
     journal_delivery_changed(b, d);
     if (d->qos == 2 && stored_session(b, s)) {
         journal_delivery_due(b, d);
@@ -479,7 +500,7 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
 /* What it has to wait for is durable: the connection began with a commit that came later (handle_connect.c). */
 static void send_again(struct broker *b, struct session *s, struct delivery *d)
 {
-    fly(s, d);
+    fly(s->flow, d);
     d->dup = true;
     if (d->state == RELEASED)
         conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, 0, NULL);
@@ -509,14 +530,16 @@ static void pump_one(struct broker *b, struct session *s, struct delivery *d)
 
 void session_pump(struct broker *b, struct session *s)
 {
-    s->stalled = false;
+    if (s->flow->stalled)
+        s->flow->stalled = false;
     for (unsigned n = 0; n < PUMP_BATCH; n++) {
         struct delivery *d;
 
         if (!session_online(s))
             return;
         if (s->conn->out.bytes > broker_write_limit(b)) {
-            s->stalled = true;
+            if (flow_get(s) != NULL)
+                s->flow->stalled = true;
             return;
         }
         d = refill(b, s);

@@ -60,7 +60,7 @@ static enum reason on_pubrel(struct broker *b, struct conn *c, uint16_t pid)
     struct session *s = c->session;
     enum reason reason = R_OK;
 
-    if (idset_remove(&s->inbound, pid)) {
+    if (idset_remove(&s->flow->inbound, pid)) {
         journal_inbound_del(b, s, pid);
         session_promise(b, s);
     } else if (c->version == MQTT_50) {

@@ -32,7 +32,7 @@ static enum reason refuse(struct broker *b, struct conn *c, const struct publish
 {
     if (p->qos == 0)
         return R_OK;
-    if (c->version < MQTT_50 && p->qos == 2 && !idset_add(&c->session->inbound, p->packet_id))
+    if (c->version < MQTT_50 && p->qos == 2 && !session_inbound(c->session, p->packet_id))
         return R_UNSPECIFIED;
     if (c->receiving < UINT16_MAX)
         c->receiving++;
@@ -64,7 +64,7 @@ static enum reason check(const struct broker *b, const struct conn *c, const str
     if (p->retain && !b->cfg->retain_available)
         return R_RETAIN_NOT_SUPPORTED;
     if (c->version == MQTT_50 && p->qos > 0 && c->receiving >= b->cfg->max_inflight_messages &&
-        !(p->qos == 2 && idset_has(&c->session->inbound, p->packet_id)))
+        !(p->qos == 2 && idset_has(&c->session->flow->inbound, p->packet_id)))
         return R_RECEIVE_MAX_EXCEEDED;                                  /* [MQTT5-3.3.4-9] */
     return R_OK;
 }
@@ -130,13 +130,13 @@ static enum reason route(struct broker *b, struct conn *c, struct publish *p, st
 
     if (props_has(&p->props, PROP_MESSAGE_EXPIRY))
         in.expires_ms = b->now_ms + (uint64_t)props_num(&p->props, PROP_MESSAGE_EXPIRY, 0) * 1000;
-    if (p->qos == 2 && !idset_add(&c->session->inbound, p->packet_id))
+    if (p->qos == 2 && !session_inbound(c->session, p->packet_id))
         return R_UNSPECIFIED;
     seq = route_publish(b, &in, &recipients, &ok);
     if (ok)
         acknowledge(b, c, p, &in, seq, recipients > 0 || c->version < MQTT_50 ? R_OK : R_NO_MATCHING_SUBSCRIBERS);
     else if (p->qos == 2)               /* it must come again, and be taken for new */
-        idset_remove(&c->session->inbound, p->packet_id);
+        idset_remove(&c->session->flow->inbound, p->packet_id);
     incoming_done(&in);
     if (p->qos > 0 && journal_failing(&b->journal) && !c->paused)
         conn_pause(b, c, true);
@@ -196,7 +196,7 @@ enum reason handle_publish(struct broker *b, struct conn *c, const struct frame 
         r = resolve_alias(c, &p);
     if (r != R_OK)
         return r;
-    if (p.qos == 2 && idset_has(&c->session->inbound, p.packet_id)) {
+    if (p.qos == 2 && idset_has(&c->session->flow->inbound, p.packet_id)) {
         /* Sent again: it was routed already [MQTT-4.3.3-2], [MQTT5-4.3.3-10]. */
         conn_ack(b, c, PKT_PUBREC, p.packet_id, R_OK, c->session->promise_seq, NULL);
         return R_OK;

@@ -77,9 +77,9 @@ static struct delivery *unwritten_before(const struct delivery *d)
     struct link *l = d->order.prev;
     struct delivery *before;
 
-    if (l == &s->tail)
-        l = s->window.prev;
-    if (l == &s->window)
+    if (l == &s->flow->tail)
+        l = s->flow->window.prev;
+    if (l == &s->flow->window)
         return NULL;
     before = LIST_ENTRY(l, struct delivery, order);
     return before->due || before->stored ? NULL : before;
@@ -150,7 +150,7 @@ void journal_delivery_gone(struct broker *b, struct delivery *d)
     if (!d->stored || d->s->ending || !GROW(b, j->gone, 1))
         return;
     j->gone.v[j->gone.n++] = (struct journal_gone){ d->s->db_id, d->position, t->id, t->rows > 1 };
-    d->s->rows_seq = j->seq + 1;
+    d->s->rows_seq = (uint32_t)(j->seq + 1);
     lazily(b);
 }
 
@@ -185,8 +185,12 @@ void journal_session_put(struct broker *b, struct session *s, bool soon)
 
     if (!journal_on(j) || !s->durable)
         return;
-    if (!link_used(&s->mark))
-        list_push(&j->sessions, &s->mark);
+    if (s->mark == 0) {
+        if (!GROW(b, j->sessions, 1))
+            return;
+        j->sessions.v[j->sessions.n++] = s;
+        s->mark = (uint32_t)j->sessions.n;
+    }
     if (soon)
         lazily(b);
 }
@@ -195,7 +199,9 @@ void journal_forget_session(struct broker *b, struct session *s)
 {
     struct journal *j = &b->journal;
 
-    list_unlink(&s->mark);
+    if (s->mark > 0 && s->mark <= j->sessions.n)
+        j->sessions.v[s->mark - 1] = NULL;
+    s->mark = 0;
     for (size_t i = 0; i < j->drop_oldest.n; i++)
         if (j->drop_oldest.v[i] == s)
             j->drop_oldest.v[i] = NULL;
@@ -536,7 +542,6 @@ int journal_init(struct broker *b, struct persist *db, bool async)
     list_init(&j->due);
     list_init(&j->changed);
     list_init(&j->retained);
-    list_init(&j->sessions);
     return db != NULL ? journal_watch_sync(b) : 0;
 }
 
@@ -566,10 +571,10 @@ bool journal_fini(struct broker *b)
     mem_free(MEM_JOURNAL, j->ops.v);
     mem_free(MEM_JOURNAL, j->bytes.v);
     mem_free(MEM_JOURNAL, j->gone.v);
+    mem_free(MEM_JOURNAL, j->sessions.v);
     mem_free(MEM_JOURNAL, j->drop_oldest.v);
     mem_free(MEM_JOURNAL, j->dropped.v);
     mem_free(MEM_JOURNAL, j->ended.v);
-    j->drop_oldest.v = NULL;            /* sessions that end after this look there */
-    j->drop_oldest.n = 0;
+    j->sessions.n = j->drop_oldest.n = 0;           /* sessions that end after this look there */
     return ok;
 }

@@ -70,10 +70,10 @@ struct journal {
     struct link due;                /* deliveries to insert with the next commit */
     struct link changed;            /* stored deliveries whose state changed */
     struct link retained;           /* struct retained.mark */
-    struct link sessions;           /* struct session.mark: rows to put */
     JOURNAL_ARRAY(struct journal_op) ops;           /* in order */
     JOURNAL_ARRAY(uint8_t) bytes;
     JOURNAL_ARRAY(struct journal_gone) gone;
+    JOURNAL_ARRAY(struct session *) sessions;       /* rows to put, see session.mark; NULL: it has ended since */
     JOURNAL_ARRAY(struct session *) drop_oldest;    /* one entry a message; NULL: the session has ended since */
     JOURNAL_ARRAY(struct journal_dropped) dropped;
     JOURNAL_ARRAY(int64_t) ended;                   /* sessions whose queues are being deleted, in slices */

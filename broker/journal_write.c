@@ -195,8 +195,9 @@ static enum persist_rc write_all(struct broker *b)
     TRY(persist_begin(j->db));
     for (size_t i = 0; i < j->ops.n; i++)
         TRY(write_op(j, &j->ops.v[i], &budget));
-    LIST_EACH(l, &j->sessions)
-        TRY(write_session(j->db, LIST_ENTRY(l, struct session, mark)));
+    for (size_t i = 0; i < j->sessions.n; i++)
+        if (j->sessions.v[i] != NULL)
+            TRY(write_session(j->db, j->sessions.v[i]));
     LIST_EACH(l, &j->due)
         TRY(write_delivery(b, LIST_ENTRY(l, struct delivery, mark)));
     TRY(write_states(j));
@@ -239,6 +240,7 @@ static enum persist_rc write_what_takes_away(struct journal *j)
 static void written(struct broker *b, struct delivery *d)
 {
     struct journal *j = &b->journal;
+    struct session *s = d->s;
 
     list_unlink(&d->mark);
     d->due = false;
@@ -248,8 +250,10 @@ static void written(struct broker *b, struct delivery *d)
         d->msg->ticket->seq = j->seq;
         d->msg->ticket->unsafe--;
     }
-    if (d->in_tail)
+    if (d->in_tail) {
         delivery_page_out(b, d);
+        flow_rest(s);
+    }
 }
 
 static void forget_ops(struct broker *b)
@@ -305,8 +309,10 @@ enum persist_rc journal_write(struct broker *b)
         written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
     while (!list_empty(&j->retained))
         list_unlink(j->retained.next);
-    while (!list_empty(&j->sessions))
-        list_unlink(j->sessions.next);
+    for (size_t i = 0; i < j->sessions.n; i++)
+        if (j->sessions.v[i] != NULL)
+            j->sessions.v[i]->mark = 0;
+    j->sessions.n = 0;
     forget_ops(b);
     if (j->ended.n > 0)
         j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;

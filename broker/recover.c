@@ -118,7 +118,7 @@ static int add_inbound(void *arg, int64_t session_id, int packet_id)
     struct loading *l = arg;
     struct session *s = by_id(l, session_id);
 
-    return s == NULL || idset_add(&s->inbound, (uint16_t)packet_id) ? 0 : no_memory(l);
+    return s == NULL || session_inbound(s, (uint16_t)packet_id) ? 0 : no_memory(l);
 }
 
 static int add_queue(void *arg, const struct persist_queue_summary *p)

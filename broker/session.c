@@ -30,7 +30,7 @@ void sessions_fini(struct sessions *t)
 
 struct session *session_find(const struct sessions *t, struct view id)
 {
-    uint64_t h = hash_bytes(&t->key, 0, id.p, id.len);
+    uint32_t h = (uint32_t)hash_bytes(&t->key, 0, id.p, id.len);
 
     for (struct session *s = t->slots[h & t->mask]; s != NULL; s = s->hash_next)
         if (s->hash == h && s->ident->id_len == id.len && memcmp(s->ident->data, id.p, id.len) == 0)
@@ -84,11 +84,70 @@ struct session *session_each(const struct sessions *t, const struct session *s)
     if (s != NULL && s->hash_next != NULL)
         return s->hash_next;
     if (s != NULL)
-        at = (uint32_t)(s->hash & t->mask) + 1;
+        at = (s->hash & t->mask) + 1;
     for (; at <= t->mask; at++)
         if (t->slots[at] != NULL)
             return t->slots[at];
     return NULL;
+}
+
+/* ---- flow ---- */
+
+const struct flow flow_none = {
+    .window = { (struct link *)(uintptr_t)&flow_none.window, (struct link *)(uintptr_t)&flow_none.window },
+    .tail = { (struct link *)(uintptr_t)&flow_none.tail, (struct link *)(uintptr_t)&flow_none.tail },
+    .next = (struct link *)(uintptr_t)&flow_none.window,
+};
+
+static struct flow *no_flow(void)
+{
+    return (struct flow *)(uintptr_t)&flow_none;
+}
+
+struct flow *flow_get(struct session *s)
+{
+    struct flow *f = s->flow;
+
+    if (f != &flow_none)
+        return f;
+    f = mem_zero(MEM_SESSION, sizeof *f);
+    if (f == NULL)
+        return NULL;
+    list_init(&f->window);
+    list_init(&f->tail);
+    f->next = &f->window;
+    return s->flow = f;
+}
+
+static void flow_free(struct session *s)
+{
+    if (s->flow == &flow_none)
+        return;
+    idset_clear(&s->flow->inbound);
+    mem_free(MEM_SESSION, s->flow->ring);
+    mem_free(MEM_SESSION, s->flow);
+    s->flow = no_flow();
+}
+
+void flow_rest(struct session *s)
+{
+    const struct flow *f = s->flow;
+
+    /* While rows are fetched from the store, paged_position says how far that has come. */
+    if (list_empty(&f->window) && list_empty(&f->tail) && f->inbound.count == 0 && (s->conn == NULL || s->backlog == 0))
+        flow_free(s);
+}
+
+bool session_inbound(struct session *s, uint16_t pid)
+{
+    struct flow *f = flow_get(s);
+
+    return f != NULL && idset_add(&f->inbound, pid);
+}
+
+bool session_rows_pending(const struct broker *b, const struct session *s)
+{
+    return (int32_t)(s->rows_seq - (uint32_t)b->journal.seq) > 0;
 }
 
 /* ---- begin ---- */
@@ -114,12 +173,9 @@ struct session *session_new(struct broker *b, struct ident *ident, bool durable)
         return NULL;
     }
     s->ident = ident;
-    s->hash = hash_bytes(&b->sessions.key, 0, id.p, id.len);
-    list_init(&s->window);
-    list_init(&s->tail);
+    s->flow = no_flow();
+    s->hash = (uint32_t)hash_bytes(&b->sessions.key, 0, id.p, id.len);
     list_init(&s->pump);
-    list_init(&s->mark);
-    s->next = &s->window;
     timer_init(&s->timer, expired);
     s->durable = durable;
     if (durable)
@@ -211,7 +267,7 @@ static struct orphans *orphans_new(struct broker *b, struct session *s)
     struct orphans *o;
 
     if (s->backlog == 0 || !journal_on(&b->journal) || !is_in_group(s) ||
-        (s->rows_seq > b->journal.seq && !journal_commit_now(b)))
+        (session_rows_pending(b, s) && !journal_commit_now(b)))
         return NULL;
     o = mem_alloc(MEM_OTHER, sizeof *o);
     if (o == NULL)
@@ -219,7 +275,7 @@ static struct orphans *orphans_new(struct broker *b, struct session *s)
     o->b = b;
     o->s = s;
     o->n = 0;
-    persist_queue_page(b->journal.db, s->db_id, s->paged_position, ORPHANS_MAX, ORPHANS_BYTES, add_orphan, o);
+    persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, ORPHANS_MAX, ORPHANS_BYTES, add_orphan, o);
     return o;
 }
 
@@ -257,17 +313,16 @@ void session_free(struct broker *b, struct session *s)
     will_drop(b, s);
     timer_disarm(&s->timer);
     subs_remove_all(&b->subs, s);
-    free_deliveries(b, &s->window);
+    free_deliveries(b, &s->flow->window);
     orphans_hand_on(b, orphans);
-    free_deliveries(b, &s->tail);
+    free_deliveries(b, &s->flow->tail);
     if (s->durable)
         journal_session_del(b, s);
     journal_forget_session(b, s);
     auth_forget(s);
     list_unlink(&s->pump);
     table_remove(&b->sessions, s);
-    idset_clear(&s->inbound);
-    mem_free(MEM_SESSION, s->ring);
+    flow_free(s);
     ident_unref(&s->ident);
     mem_free(MEM_SESSION, s);
     broker_left(b);
@@ -296,17 +351,17 @@ static void arm_from_now(struct broker *b, struct session *s)
 }
 
 /* Everything in RAM becomes tail: written if it is not, then paged out by the journal. */
-static void to_tail(struct broker *b, struct session *s)
+static void to_tail(struct broker *b, struct flow *f)
 {
-    list_splice(&s->window, &s->tail);
-    list_splice(&s->tail, &s->window);
-    s->next = &s->window;
-    s->window_bytes = 0;
-    s->paged_position = 0;
-    mem_free(MEM_SESSION, s->ring);
-    s->ring = NULL;
-    s->ring_mask = 0;
-    LIST_EACH(l, &s->tail) {
+    list_splice(&f->window, &f->tail);
+    list_splice(&f->tail, &f->window);
+    f->next = &f->window;
+    f->window_bytes = 0;
+    f->paged_position = 0;
+    mem_free(MEM_SESSION, f->ring);
+    f->ring = NULL;
+    f->ring_mask = 0;
+    LIST_EACH(l, &f->tail) {
         struct delivery *d = LIST_ENTRY(l, struct delivery, order);
 
         d->in_tail = true;
@@ -317,6 +372,25 @@ static void to_tail(struct broker *b, struct session *s)
     }
 }
 
+/* Nothing is on its way any more. */
+static void flow_stop(struct broker *b, struct session *s)
+{
+    struct flow *f = s->flow;
+
+    if (f == &flow_none)
+        return;
+    f->stalled = false;
+    f->inflight = 0;
+    f->inflight_bytes = 0;
+    LIST_EACH(l, &f->window)
+        LIST_ENTRY(l, struct delivery, order)->flying = false;
+    if (journal_on(&b->journal))
+        to_tail(b, f);
+    else
+        f->next = f->window.next;
+    flow_rest(s);
+}
+
 void session_detach(struct broker *b, struct session *s)
 {
     assert(s->conn != NULL);
@@ -324,16 +398,8 @@ void session_detach(struct broker *b, struct session *s)
     s->conn = NULL;
     b->sessions.online--;
     s->disconnected_ms = b->wall_ms;
-    s->stalled = false;
     list_unlink(&s->pump);
-    s->inflight = 0;
-    s->inflight_bytes = 0;
-    LIST_EACH(l, &s->window)
-        LIST_ENTRY(l, struct delivery, order)->flying = false;
-    if (journal_on(&b->journal))
-        to_tail(b, s);
-    else
-        s->next = s->window.next;
+    flow_stop(b, s);
     journal_session_put(b, s, true);
     arm_from_now(b, s);
 }
@@ -342,12 +408,14 @@ bool session_resume(struct broker *b, struct session *s)
 {
     /* Rows are read from the first one on, and what is done with must not be among them. What a full store has not
      * taken yet is still in tail, behind all that it has (J5). */
-    if ((!list_empty(&s->tail) || (s->backlog > 0 && s->rows_seq > b->journal.seq)) && !journal_commit_now(b) &&
+    if ((!list_empty(&s->flow->tail) || (s->backlog > 0 && session_rows_pending(b, s))) && !journal_commit_now(b) &&
         !journal_rows_current(&b->journal))
         return false;
     timer_disarm(&s->timer);
-    s->paged_position = 0;
-    s->next = s->window.next;
+    if (s->flow != &flow_none) {
+        s->flow->paged_position = 0;
+        s->flow->next = s->flow->window.next;
+    }
     s->disconnected_ms = 0;
     session_wake(b, s);
     return true;

@@ -2,7 +2,8 @@
  *
  * A session is a client's state on this side [MQTT-4.1]. It survives the connection when it is `durable`: 3.x with
  * clean session 0, 5.0 with a session expiry interval. Deliveries are what it must still be sent or has not yet
- * acknowledged; they stand in one order, by position:
+ * acknowledged; they stand in one order, by position. The lists and what else is of use only while something moves are
+ * in a `struct flow` of its own, which a quiet session does without:
  *
  *     window: SENT, RELEASED ... then QUEUED ...   in RAM
  *     backlog                                      rows in the store only (durable sessions)
@@ -12,10 +13,11 @@
  *  S2  A delivery in window that is SENT or RELEASED has a packet id, and ring[pid & ring_mask] points at it. They come
  *      before all that are QUEUED.
  *  S3  While the backlog or tail is not empty, new deliveries go to tail.
- *  S4  A durable session that is offline keeps nothing in RAM once the journal has written what it must
- *      (persistence on). With persistence off it keeps everything in window.
+ *  S4  A durable session that is offline keeps no delivery in RAM once the journal has written what it must, and no
+ *      flow either unless it knows inbound ids (persistence on). With persistence off it keeps everything in window.
  *  S5  next is the first delivery of window that was not sent on this connection, or its head; inflight counts those
  *      before it. After a reconnect that is the first of all: what was in flight is sent again from there, in order.
+ *  S6  A session without a flow of its own points at flow_none, which is empty for ever: reading needs no question.
  *
  * States: QUEUED -session_pump-> SENT -PUBACK-> gone                        (QoS 1)
  *         QUEUED -session_pump-> SENT -PUBREC-> RELEASED -PUBCOMP-> gone    (QoS 2)
@@ -59,45 +61,50 @@ struct delivery {
     bool flying;                    /* sent on this connection: counted in session.inflight */
 };
 
-struct session {
-    struct session *hash_next;
-    uint64_t hash;
-    struct ident *ident;
-    struct conn *conn;              /* NULL: offline */
-    struct access_rights *rights;   /* what its client may do; NULL: there is no ACL where it came in */
-    struct will *will;              /* armed, or waiting for its delay; NULL: none */
-    struct link *subs;              /* ring of struct sub.by_session */
+struct flow {
     struct link window, tail;       /* struct delivery.order */
     struct link *next;              /* in window, see S5 */
-    struct link pump;               /* broker.pump */
-    struct link mark;               /* journal.sessions */
     struct delivery **ring;         /* by packet id; NULL until first used */
     struct idset inbound;           /* QoS 2 ids received, PUBREL not yet */
-    struct timer timer;             /* expiry, while offline */
-    int64_t db_id;                  /* 0: not durable */
     int64_t paged_position;         /* rows up to here have been taken into window, or were sent from RAM */
-    uint64_t promise_seq;           /* the commit that holds the last thing its client was promised */
-    uint64_t rows_seq;              /* the commit that deletes the last row that is done with */
-    int64_t resend_to;              /* rows up to here may have been sent before the broker died */
-    int64_t disconnected_ms;        /* wall clock; 0: connected */
-    int64_t connected_ms;           /* wall clock */
-    uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */
     uint64_t window_bytes;          /* of what is QUEUED in window */
     uint64_t inflight_bytes;
-    uint32_t route_at;              /* its place in matches.v, if it is there that the session stands */
-    uint32_t expiry_s;              /* UINT32_MAX: never */
-    uint32_t sub_count;
     uint32_t queued;                /* deliveries in window and tail that are QUEUED */
-    uint32_t backlog;               /* rows only in the store */
-    uint32_t parked;                /* of these, were in flight when the client left */
-    uint32_t dropped;
     uint16_t ring_mask;             /* slots - 1 */
     uint16_t inflight;
     uint16_t next_pid;
+    bool stalled;                   /* the pump stopped because the connection has too much to write */
+};
+extern const struct flow flow_none;
+
+struct session {
+    struct session *hash_next;
+    struct ident *ident;
+    struct conn *conn;              /* NULL: offline */
+    struct flow *flow;              /* never written before flow_get(), see S6 */
+    struct access_rights *rights;   /* what its client may do; NULL: there is no ACL where it came in */
+    struct will *will;              /* armed, or waiting for its delay; NULL: none */
+    struct link *subs;              /* ring of struct sub.by_session */
+    struct link pump;               /* broker.pump */
+    struct timer timer;             /* expiry, while offline */
+    int64_t db_id;                  /* 0: not durable */
+    int64_t resend_to;              /* rows up to here may have been sent before the broker died */
+    int64_t disconnected_ms;        /* wall clock; 0: connected */
+    int64_t connected_ms;           /* wall clock */
+    uint64_t promise_seq;           /* the commit that holds the last thing its client was promised */
+    uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */
+    uint32_t hash;
+    uint32_t rows_seq;              /* the commit that deletes the last row that is done with, its lower 32 bits */
+    uint32_t route_at;              /* its place in matches.v, if it is there that the session stands */
+    uint32_t mark;                  /* its place in journal.sessions + 1; 0: none */
+    uint32_t expiry_s;              /* UINT32_MAX: never */
+    uint32_t sub_count;
+    uint32_t backlog;               /* rows only in the store */
+    uint32_t parked;                /* of these, were in flight when the client left */
+    uint32_t dropped;
     uint8_t version;
     bool durable;
     bool ending;                    /* session_free() is at work: the store forgets it as a whole */
-    bool stalled;                   /* the pump stopped because the connection has too much to write */
     bool will_row;                  /* the store has a will for it */
 };
 
@@ -115,8 +122,17 @@ struct session *session_find(const struct sessions *t, struct view client_id);
 struct session *session_new(struct broker *b, struct ident *ident, bool durable);
 /* Ends it: subscriptions, deliveries, will, row in the store. Messages of shared groups go to other members. */
 void session_free(struct broker *b, struct session *s);
+/* Are there rows to delete that the store still has? */
+bool session_rows_pending(const struct broker *b, const struct session *s);
 /* The next session in table order after s (NULL: the first), NULL at the end. */
 struct session *session_each(const struct sessions *t, const struct session *s);
+
+/* Its flow, made if it has none. NULL: no memory. */
+struct flow *flow_get(struct session *s);
+/* Frees the flow when nothing moves and nothing can be lost with it. */
+void flow_rest(struct session *s);
+/* A QoS 2 id has come in. false: no memory. */
+bool session_inbound(struct session *s, uint16_t pid);
 
 static inline bool session_durable(const struct session *s)
 {
@@ -129,7 +145,7 @@ bool session_online(const struct session *s);
 /* Messages that wait for the client, those in flight not counted. */
 static inline uint32_t session_waiting(const struct session *s)
 {
-    return s->queued + s->backlog - s->parked;
+    return s->flow->queued + s->backlog - s->parked;
 }
 
 /* Hands a message to one session: sends, queues or drops it. subids: encoded properties or empty. retain: flag to send.

@@ -22,8 +22,9 @@ static uint64_t used(const struct broker *b)
 static uint64_t weight(const struct session *s)
 {
     const uint64_t sub = sizeof(struct sub) + 64;
-    uint64_t n = sizeof *s + s->window_bytes + s->inflight_bytes + s->sub_count * sub +
-                 (uint64_t)(s->queued + s->inflight) * sizeof(struct delivery);
+    const struct flow *f = s->flow;
+    uint64_t n = sizeof *s + f->window_bytes + f->inflight_bytes + s->sub_count * sub +
+                 (uint64_t)(f->queued + f->inflight) * sizeof(struct delivery);
 
     return s->conn != NULL ? n + sizeof *s->conn + s->conn->out.bytes + s->conn->rest_cap : n;
 }
