@@ -90,11 +90,8 @@ static void read_clocks(void *arg)
 static bool init(struct broker *b)
 {
     list_init(&b->logins);
-    list_init(&b->dirty);
+    list_init(&b->turn);
     list_init(&b->holding);
-    list_init(&b->closing);
-    list_init(&b->pump);
-    list_init(&b->again);
     read_clocks(b);
     b->started_ms = b->now_ms;
     b->started_wall_ms = b->wall_ms;
@@ -341,41 +338,16 @@ static bool reload(struct broker *b)
 
 /* ---- the turn ---- */
 
-static void pump(struct broker *b)
-{
-    struct link todo;
-
-    list_init(&todo);
-    list_splice(&todo, &b->pump);
-    while (!list_empty(&todo)) {
-        struct session *s = LIST_ENTRY(todo.next, struct session, pump);
-
-        list_unlink(&s->pump);
-        session_pump(b, s);
-    }
-}
-
-static void flush(struct broker *b)
-{
-    struct link todo;
-
-    list_init(&todo);
-    list_splice(&todo, &b->dirty);
-    while (!list_empty(&todo))
-        conn_flush(b, LIST_ENTRY(todo.next, struct conn, dirty));
-}
-
 static int wait_ms(const struct broker *b)
 {
-    if (!list_empty(&b->pump) || !list_empty(&b->again) || !list_empty(&b->dirty) ||
-        !list_empty(&b->logins) || b->reload || control_due(b))
+    if (!list_empty(&b->turn) || !list_empty(&b->logins) || b->reload || control_due(b))
         return 0;
     return wheel_wait_ms(&b->wheel, b->now_ms);
 }
 
 void broker_turn(struct broker *b)
 {
-    conn_again(b);
+    conn_read_again(b);
     wheel_run(&b->wheel, b->now_ms, b);
     if (b->reload) {
         b->reload = false;
@@ -384,9 +356,9 @@ void broker_turn(struct broker *b)
     control_turn(b);
     login_turn(b);
     sys_turn(b);
-    pump(b);
+    conn_pump(b);
     journal_turn(b);
-    flush(b);
+    conn_flush(b);
     conn_reap(b);
     if (mem_large_freed != b->large_freed && !timer_armed(&b->trim))
         timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);
@@ -421,12 +393,12 @@ static void say_goodbye(struct broker *b)
         j->durable = j->seq;
         j->syncing = 0;
         conn_release_all(b);
-        flush(b);
+        conn_flush(b);
     }
     for (unsigned i = 0; i < b->listener_count; i++)
         LIST_EACH(l, &b->listeners[i].conns)
             conn_close(b, LIST_ENTRY(l, struct conn, all), CLOSE_SHUTDOWN);
-    flush(b);
+    conn_flush(b);
     conn_reap(b);
 }
 

@@ -37,7 +37,8 @@ struct broker {
     struct listener *listeners;     /* array */
     unsigned listener_count;
     struct link logins;             /* struct login.queue */
-    struct link dirty, holding, closing, pump, again; /* connections (again: more to read without an event) */
+    struct link turn;               /* struct conn.turn: something is due */
+    struct link holding;            /* struct holds.all */
     struct sessions sessions;
     struct subs subs;
     struct retain retain;

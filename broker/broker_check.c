@@ -64,14 +64,23 @@ static void check_session(const struct broker *b, const struct session *s)
     assert(s->durable || s->conn != NULL);
 }
 
+static void check_queue(const struct hold_queue *q)
+{
+    assert(q == NULL || (q->count > 0 && q->count <= q->mask + 1));
+}
+
 static void check_conn(const struct broker *b, const struct conn *c)
 {
     assert(c->source.fd >= 0);
     assert(c->session == NULL || c->session->conn == c);
-    assert(c->rest_len <= c->rest_cap && c->rest_cap <= c->rest_need);
-    assert(c->acks == NULL || (c->acks->count > 0 && c->acks->count <= c->acks->mask + 1));
-    assert(c->held == NULL || (c->held->count > 0 && c->held->count <= c->held->mask + 1));
-    assert((c->acks == NULL && c->held == NULL) || link_used(&c->holding));    /* somebody will wake it */
+    assert((c->due != 0) == link_used(&c->turn));
+    if (c->rest != NULL)
+        assert(c->rest->len <= c->rest->cap && (c->rest->need == 0 || c->rest->cap <= c->rest->need));
+    if (c->holds != NULL) {
+        assert(c->holds->c == c && link_used(&c->holds->all));         /* somebody will wake it */
+        check_queue(c->holds->acks);
+        check_queue(c->holds->held);
+    }
     (void)b;
 }
 

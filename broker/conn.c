@@ -67,26 +67,30 @@ static void cut(struct broker *b, struct conn *c, struct view *in)
     }
 }
 
-static bool rest_grow(struct broker *b, struct conn *c, size_t least)
+/* Room for `least` bytes of a packet of `need`. */
+static bool rest_grow(struct broker *b, struct conn *c, size_t need, size_t least)
 {
-    size_t cap = c->rest_cap > 0 ? (size_t)c->rest_cap * 2 : REST_FIRST;
-    uint8_t *p;
+    struct rest *r = c->rest;
+    size_t cap = r != NULL ? (size_t)r->cap * 2 : REST_FIRST;
 
     if (cap < least)
         cap = least;
-    if (cap > c->rest_need)
-        cap = c->rest_need;
+    if (cap > need)
+        cap = need;
     if (cap > REST_WHEN_SHORT && shed(b, SHED_MESSAGES)) {
         conn_close(b, c, CLOSE_QUOTA);
         return false;
     }
-    p = mem_grow(MEM_BUFFER, c->rest, cap);
-    if (p == NULL) {
+    r = mem_grow(MEM_BUFFER, r, sizeof *r + cap);
+    if (r == NULL) {
         conn_close(b, c, CLOSE_NO_MEMORY);
         return false;
     }
-    c->rest = p;
-    c->rest_cap = (uint32_t)cap;
+    if (c->rest == NULL)
+        r->len = 0;
+    r->cap = (uint32_t)cap;
+    r->need = (uint32_t)need;
+    c->rest = r;
     return true;
 }
 
@@ -94,7 +98,6 @@ static void rest_free(struct conn *c)
 {
     mem_free(MEM_BUFFER, c->rest);
     c->rest = NULL;
-    c->rest_len = c->rest_need = c->rest_cap = 0;
 }
 
 /* Keeps the beginning of a packet until the next read. */
@@ -102,40 +105,39 @@ static void keep(struct broker *b, struct conn *c, struct view in)
 {
     struct frame f;
     struct view probe = in;
+    bool soon;
 
     if (in.len == 0 || conn_closing(c))
         return;
     frame_next(&probe, b->cfg->max_packet_bytes, &f);
-    if (f.need == 0) {                                /* not even its size is known */
-        memcpy(c->head, in.p, in.len);
-        c->head_len = (uint8_t)in.len;
+    soon = in.len >= f.need / 4;        /* a quarter of it is there: the rest will come */
+    if (!rest_grow(b, c, f.need > 0 ? f.need : in.len, soon ? f.need : in.len))
         return;
-    }
-    c->rest_need = (uint32_t)f.need;
-    /* A quarter of it is there: the rest will come. */
-    if (!rest_grow(b, c, in.len >= f.need / 4 ? f.need : in.len))
-        return;
-    memcpy(c->rest, in.p, in.len);
-    c->rest_len = (uint32_t)in.len;
+    memcpy(c->rest->bytes, in.p, in.len);
+    c->rest->len = (uint32_t)in.len;
+    c->rest->need = (uint32_t)f.need;
 }
 
 /* Adds to the cut-off packet, handles it when it is whole. What is left of `in` comes after it. */
 static void complete_rest(struct broker *b, struct conn *c, struct view *in)
 {
-    while (in->len > 0 && c->rest_len < c->rest_need) {
+    struct rest *r = c->rest;
+
+    while (in->len > 0 && r->len < r->need) {
         size_t n;
 
-        if (c->rest_len == c->rest_cap && !rest_grow(b, c, c->rest_len + in->len))
+        if (r->len == r->cap && !rest_grow(b, c, r->need, r->len + in->len))
             return;
-        n = c->rest_cap - c->rest_len;
+        r = c->rest;
+        n = r->cap - r->len;
         n = n < in->len ? n : in->len;
-        memcpy(c->rest + c->rest_len, in->p, n);
-        c->rest_len += (uint32_t)n;
+        memcpy(r->bytes + r->len, in->p, n);
+        r->len += (uint32_t)n;
         in->p += n;
         in->len -= n;
     }
-    if (c->rest_len == c->rest_need) {
-        struct view whole = { c->rest, c->rest_len };
+    if (r->len == r->need) {
+        struct view whole = { r->bytes, r->len };
 
         cut(b, c, &whole);
         rest_free(c);
@@ -179,13 +181,15 @@ static void read_failed(struct broker *b, struct conn *c)
 static void conn_read(struct broker *b, struct conn *c)
 {
     struct iovec iov[2];
-    size_t direct = c->rest_cap - c->rest_len, head = c->head_len;
+    struct rest *r = c->rest;
+    size_t direct = r != NULL && r->need > 0 ? r->cap - r->len : 0, head = r != NULL && r->need == 0 ? r->len : 0;
     int n = 0;
     ssize_t got;
 
     if (direct > 0)
-        iov[n++] = (struct iovec){ c->rest + c->rest_len, direct };
-    memcpy(b->read_buffer, c->head, head);
+        iov[n++] = (struct iovec){ r->bytes + r->len, direct };
+    if (head > 0)
+        memcpy(b->read_buffer, r->bytes, head);
     iov[n++] = (struct iovec){ b->read_buffer + head, READ_BUFFER - head };
     got = c->transport->readv(c, iov, n);
     if (got == 0)
@@ -195,16 +199,18 @@ static void conn_read(struct broker *b, struct conn *c)
     if (got <= 0)
         return;
     METRIC(b, BYTES_RECEIVED) += (uint64_t)got;
-    c->head_len = 0;
+    if (head > 0)
+        rest_free(c);
     if (direct > 0 && (size_t)got <= direct) {
-        c->rest_len += (uint32_t)got;
+        r->len += (uint32_t)got;
         conn_received(b, c, (struct view){ b->read_buffer, 0 });
     } else {
-        c->rest_len += (uint32_t)direct;
+        if (direct > 0)
+            r->len += (uint32_t)direct;
         conn_received(b, c, (struct view){ b->read_buffer, head + (size_t)got - direct });
     }
-    if (c->transport->pending != NULL && !conn_closing(c) && c->transport->pending(c) && !link_used(&c->again))
-        list_push(&b->again, &c->again);
+    if (c->transport->pending != NULL && !conn_closing(c) && c->transport->pending(c))
+        conn_due(b, c, DUE_READ);
 }
 
 static void ready(struct loop_source *s, unsigned events, void *arg)
@@ -220,25 +226,10 @@ static void ready(struct loop_source *s, unsigned events, void *arg)
         conn_read(b, c);
 }
 
-void conn_again(struct broker *b)
-{
-    struct link todo;
-
-    list_init(&todo);
-    list_splice(&todo, &b->again);
-    while (!list_empty(&todo)) {
-        struct conn *c = LIST_ENTRY(todo.next, struct conn, again);
-
-        list_unlink(&c->again);
-        if (!conn_closing(c))
-            conn_read(b, c);
-    }
-}
-
 void conn_pause(struct broker *b, struct conn *c, bool pause)
 {
     c->paused = pause;
-    conn_dirty(b, c);               /* conn_flush() tells the loop what to wait for */
+    conn_dirty(b, c);               /* conn_write() tells the loop what to wait for */
 }
 
 /* ---- timers ---- */
@@ -251,6 +242,8 @@ static void timed_out(struct timer *t, void *arg)
     struct conn *c = LIST_ENTRY(t, struct conn, timer);
     uint64_t due = c->last_rx_ms + (uint64_t)c->keepalive_s * 1500;
 
+    if (c->session != NULL)
+        flow_rest(c->session);      /* as good a moment as any to see that it is quiet */
     if (c->state != CONN_UP)
         conn_close(b, c, CLOSE_CONNECT_TIMEOUT);
     else if (c->paused)             /* we do not listen: its silence says nothing */
@@ -275,10 +268,7 @@ struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *
     c->source = (struct loop_source){ .fd = -1, .ready = ready };
     c->transport = &transport_socket;
     c->listener = l;
-    list_init(&c->dirty);
-    list_init(&c->holding);
-    list_init(&c->closing);
-    list_init(&c->again);
+    list_init(&c->turn);
     timer_init(&c->timer, timed_out);
     c->max_packet = UINT32_MAX;
     c->receive_max = UINT16_MAX;
@@ -334,8 +324,7 @@ void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, co
         c->trouble = strdup(text);
     if (c->state == CONN_UP && c->version == MQTT_50 && reasons[why].code >= 0)
         say_goodbye(b, c, reasons[why].code, text != NULL ? text : reasons[why].text);
-    conn_dirty(b, c);
-    list_push(&b->closing, &c->closing);
+    conn_due(b, c, DUE_FLUSH | DUE_END);
 }
 
 void conn_close(struct broker *b, struct conn *c, enum close_reason why)
@@ -396,9 +385,7 @@ static void conn_free(struct broker *b, struct conn *c)
     if (c->session == NULL && c->state != CONN_UP && c->close_reason != CLOSE_REFUSED)
         log_down(b, c);
     conn_detach(b, c);
-    list_unlink(&c->dirty);
-    list_unlink(&c->again);
-    list_unlink(&c->closing);
+    list_unlink(&c->turn);
     list_unlink(&c->all);
     timer_disarm(&c->timer);
     conn_drop_output(c);
@@ -419,8 +406,74 @@ static void conn_free(struct broker *b, struct conn *c)
     broker_left(b);
 }
 
+/* ---- the phases of a turn ---- */
+
+void conn_due(struct broker *b, struct conn *c, enum due what)
+{
+    if (c->due == 0)
+        list_push(&b->turn, &c->turn);
+    c->due |= (uint8_t)what;
+}
+
+static void phase(struct broker *b, enum due what, void (*work)(struct broker *b, struct conn *c))
+{
+    struct link todo;
+
+    list_init(&todo);
+    list_splice(&todo, &b->turn);
+    while (!list_empty(&todo)) {
+        struct conn *c = LIST_ENTRY(todo.next, struct conn, turn);
+        bool now = (c->due & what) != 0;
+
+        list_unlink(&c->turn);
+        c->due &= (uint8_t)~(unsigned)what;
+        if (c->due != 0)
+            list_push(&b->turn, &c->turn);
+        if (now)
+            work(b, c);
+    }
+}
+
+static void read_again(struct broker *b, struct conn *c)
+{
+    if (!conn_closing(c))
+        conn_read(b, c);
+}
+
+void conn_read_again(struct broker *b)
+{
+    phase(b, DUE_READ, read_again);
+}
+
+static void pump(struct broker *b, struct conn *c)
+{
+    c->stalled = false;
+    if (c->session != NULL)
+        session_pump(b, c->session);
+}
+
+void conn_pump(struct broker *b)
+{
+    phase(b, DUE_PUMP, pump);
+}
+
+void conn_flush(struct broker *b)
+{
+    phase(b, DUE_FLUSH, conn_write);
+}
+
 void conn_reap(struct broker *b)
 {
-    while (!list_empty(&b->closing))
-        conn_free(b, LIST_ENTRY(b->closing.next, struct conn, closing));
+    struct link *l = b->turn.next;
+
+    while (l != &b->turn) {
+        struct link *before = l->prev;
+        struct conn *c = LIST_ENTRY(l, struct conn, turn);
+
+        if (conn_closing(c)) {
+            conn_free(b, c);        /* others may become due at the end of the list, none goes from it */
+            l = before;
+        }
+        l = l->next;
+    }
 }

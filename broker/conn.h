@@ -44,6 +44,30 @@ struct hold_queue {
     struct hold v[];            /* ring of mask + 1 entries, a power of two */
 };
 
+/* What a connection keeps back. */
+struct holds {
+    struct link all;            /* broker.holding */
+    struct conn *c;
+    uint64_t gate_seq;          /* nothing of c->out is written before this commit is durable */
+    struct hold_queue *acks, *held; /* NULL: empty */
+};
+
+/* The beginning of a packet whose end has not come yet. The buffer grows with what arrives, not with what is
+ * announced. */
+struct rest {
+    uint32_t len, cap;
+    uint32_t need;              /* bytes of the packet; 0: not even that is known */
+    uint8_t bytes[];
+};
+
+/* What is to be done for a connection in this turn, in the order of its phases. */
+enum due {
+    DUE_READ = 1,               /* there may be more to read, and epoll would not tell */
+    DUE_PUMP = 2,               /* its session has something to send, perhaps */
+    DUE_FLUSH = 4,              /* something may be written, or the loop must wait for something else */
+    DUE_END = 8,                /* the reap phase frees it */
+};
+
 enum conn_state { CONN_NEW, CONN_AUTHENTICATING, CONN_UP };
 
 struct conn {
@@ -54,23 +78,18 @@ struct conn {
     struct listener *listener;
     struct session *session;    /* NULL before CONNECT was accepted */
     struct link all;            /* listener.conns */
-    struct link dirty;          /* broker.dirty: has something to flush */
-    struct link holding;        /* broker.holding: has something in acks or held */
-    struct link closing;        /* broker.closing */
-    struct link again;          /* broker.again: something is to be done without waiting for an event */
+    struct link turn;           /* broker.turn, while anything is due */
     struct timer timer;         /* CONNECT timeout, then keep alive */
     struct outq out;
-    uint64_t gate_seq;          /* nothing of out is written before this commit is durable */
-    struct hold_queue *acks, *held; /* NULL: empty */
-    uint8_t *rest;              /* cut-off packet, rest_len of rest_need bytes; NULL: none */
-    uint32_t rest_len, rest_need, rest_cap; /* the buffer grows with what arrives, not with what is announced */
-    uint8_t head[5];            /* cut-off fixed header, head_len bytes */
-    uint8_t head_len;
+    struct holds *holds;        /* NULL: none */
+    struct rest *rest;          /* cut-off packet; NULL: none */
+    uint8_t due;                /* enum due */
     uint8_t state;              /* enum conn_state */
     uint8_t version;            /* 0 before CONNECT */
-    uint8_t close_reason;       /* enum close_reason, valid when closing is linked */
+    uint8_t close_reason;       /* enum close_reason, valid when the end is due */
     uint8_t disconnect_reason;  /* what the client's DISCONNECT said */
     bool clean_end;             /* the client sent DISCONNECT: no will */
+    bool stalled;               /* the pump stopped because there is too much to write */
     bool paused;                /* not read from: the store is failing */
     bool problem_info;          /* 5.0 Request Problem Information */
     bool by_scram;              /* came in by enhanced authentication, and may authenticate again */
@@ -97,7 +116,7 @@ void conn_close(struct broker *b, struct conn *c, enum close_reason why);
 void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text);
 static inline bool conn_closing(const struct conn *c)
 {
-    return link_used(&c->closing);
+    return (c->due & DUE_END) != 0;
 }
 /* Its session goes on without it, or ends; the will is dealt with. Part of the reap phase, except at a take-over. */
 void conn_detach(struct broker *b, struct conn *c);
@@ -105,12 +124,17 @@ void conn_detach(struct broker *b, struct conn *c);
 void conn_reap(struct broker *b);
 /* Bytes from the client, as if they had been read now. */
 void conn_received(struct broker *b, struct conn *c, struct view in);
-/* Reads from those whose transport has bytes of its own. */
-void conn_again(struct broker *b);
-/* Puts it on the flush list. */
-void conn_dirty(struct broker *b, struct conn *c);
-/* Releases what may leave and writes once. */
-void conn_flush(struct broker *b, struct conn *c);
+/* A phase of the turn has something to do for it. */
+void conn_due(struct broker *b, struct conn *c, enum due what);
+static inline void conn_dirty(struct broker *b, struct conn *c)
+{
+    conn_due(b, c, DUE_FLUSH);
+}
+/* The phases. Who gets due for one while it runs waits for the next turn. */
+void conn_read_again(struct broker *b);
+void conn_pump(struct broker *b);
+/* Releases what may leave and writes once for each. */
+void conn_flush(struct broker *b);
 /* A different commit is durable: looks at everybody who holds something. */
 void conn_release_all(struct broker *b);
 /* Reading stops or goes on (store failing). */
@@ -128,6 +152,8 @@ uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uin
 /* The delivery in flight under pid, leaving when seq is durable. */
 void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t seq);
 
+/* Releases what may leave and writes once: conn_flush() for one. */
+void conn_write(struct broker *b, struct conn *c);
 /* Forgets everything staged and held. */
 void conn_drop_output(struct conn *c);
 

@@ -12,12 +12,6 @@
 /* Acknowledgements held for one client before it is no longer read from. */
 #define HOLD_MAX 65536u
 
-void conn_dirty(struct broker *b, struct conn *c)
-{
-    if (!link_used(&c->dirty))
-        list_push(&b->dirty, &c->dirty);
-}
-
 uint8_t *conn_room(struct broker *b, struct conn *c, size_t n)
 {
     uint8_t *p = outq_room(&c->out, n);
@@ -45,10 +39,31 @@ static struct hold_queue *hold_grow(const struct hold_queue *q)
     return more;
 }
 
-static struct hold *hold_push(struct broker *b, struct conn *c, struct hold_queue **qp)
+static struct holds *holds_get(struct broker *b, struct conn *c)
 {
-    struct hold_queue *q = *qp;
+    struct holds *h = c->holds;
 
+    if (h != NULL)
+        return h;
+    h = mem_zero(MEM_BUFFER, sizeof *h);
+    if (h == NULL) {
+        conn_close(b, c, CLOSE_NO_MEMORY);
+        return NULL;
+    }
+    h->c = c;
+    list_push(&b->holding, &h->all);
+    return c->holds = h;
+}
+
+static struct hold *hold_push(struct broker *b, struct conn *c, enum packet type)
+{
+    struct holds *holds = holds_get(b, c);
+    struct hold_queue **qp, *q;
+
+    if (holds == NULL)
+        return NULL;
+    qp = type == PKT_PUBACK ? &holds->acks : &holds->held;
+    q = *qp;
     if (q == NULL || q->count > q->mask) {
         q = hold_grow(*qp);
         if (q == NULL) {
@@ -58,8 +73,6 @@ static struct hold *hold_push(struct broker *b, struct conn *c, struct hold_queu
         mem_free(MEM_BUFFER, *qp);
         *qp = q;
     }
-    if (!link_used(&c->holding))
-        list_push(&b->holding, &c->holding);
     return &q->v[(q->head + q->count++) & q->mask];
 }
 
@@ -92,14 +105,31 @@ static void hold_clear(struct hold_queue **qp)
 
 static uint32_t hold_count(const struct conn *c)
 {
-    return (c->acks != NULL ? c->acks->count : 0) + (c->held != NULL ? c->held->count : 0);
+    const struct holds *h = c->holds;
+
+    return h == NULL ? 0 : (h->acks != NULL ? h->acks->count : 0) + (h->held != NULL ? h->held->count : 0);
+}
+
+static void holds_free(struct conn *c)
+{
+    if (c->holds == NULL)
+        return;
+    hold_clear(&c->holds->acks);
+    hold_clear(&c->holds->held);
+    list_unlink(&c->holds->all);
+    mem_free(MEM_BUFFER, c->holds);
+    c->holds = NULL;
+}
+
+/* May `out` be written? */
+static bool gate_open(const struct broker *b, const struct conn *c)
+{
+    return c->holds == NULL || journal_is_durable(&b->journal, c->holds->gate_seq);
 }
 
 void conn_drop_output(struct conn *c)
 {
-    hold_clear(&c->acks);
-    hold_clear(&c->held);
-    list_unlink(&c->holding);
+    holds_free(c);
     outq_clear(&c->out);
 }
 
@@ -130,15 +160,16 @@ static bool msg_safe(const struct broker *b, const struct msg *m)
 void conn_ack(struct broker *b, struct conn *c, enum packet type, uint16_t pid, enum reason reason, uint64_t seq,
               struct msg *m)
 {
-    struct hold_queue **q = type == PKT_PUBACK ? &c->acks : &c->held;
+    const struct holds *holds = c->holds;
+    bool behind = holds != NULL && (type == PKT_PUBACK ? holds->acks : holds->held) != NULL;
     bool wait = !journal_is_durable(&b->journal, seq) || (m != NULL && !msg_safe(b, m));
     struct hold *h;
 
-    if (!wait && *q == NULL) {
+    if (!wait && !behind) {
         write_ack(b, c, type, pid, reason);
         return;
     }
-    h = hold_push(b, c, q);
+    h = hold_push(b, c, type);
     if (h == NULL)
         return;
     *h = (struct hold){ .seq = seq, .pid = pid, .type = (uint8_t)type, .reason = (uint8_t)reason };
@@ -153,12 +184,12 @@ uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uin
     struct hold *h;
     uint8_t *bytes;
 
-    if (journal_is_durable(&b->journal, seq) && c->held == NULL) {
+    if (journal_is_durable(&b->journal, seq) && (c->holds == NULL || c->holds->held == NULL)) {
         METRIC(b, MESSAGES_SENT)++;
         return conn_room(b, c, n);
     }
     bytes = mem_alloc(MEM_BUFFER, n);
-    h = bytes != NULL ? hold_push(b, c, &c->held) : NULL;
+    h = bytes != NULL ? hold_push(b, c, type) : NULL;
     if (h == NULL) {
         mem_free(MEM_BUFFER, bytes);
         conn_close(b, c, CLOSE_NO_MEMORY);
@@ -170,7 +201,7 @@ uint8_t *conn_hold_bytes(struct broker *b, struct conn *c, enum packet type, uin
 
 void conn_hold_publish(struct broker *b, struct conn *c, uint16_t pid, uint64_t seq)
 {
-    struct hold *h = hold_push(b, c, &c->held);
+    struct hold *h = hold_push(b, c, PKT_PUBLISH);
 
     if (h != NULL)
         *h = (struct hold){ .seq = seq, .pid = pid, .type = PKT_PUBLISH };
@@ -205,41 +236,46 @@ static void release_one(struct broker *b, struct conn *c, const struct hold *h)
 
 static void release(struct broker *b, struct conn *c)
 {
-    while (c->acks != NULL && !conn_closing(c)) {
-        struct hold h = c->acks->v[c->acks->head];
+    struct holds *holds = c->holds;
+
+    while (holds->acks != NULL && !conn_closing(c)) {
+        struct hold h = holds->acks->v[holds->acks->head];
 
         if (!journal_is_durable(&b->journal, h.seq) || (h.msg != NULL && !msg_safe(b, h.msg)))
             break;
-        hold_pop(&c->acks);
+        hold_pop(&holds->acks);
         if (h.msg != NULL) {
             h.msg->ticket->acker = NULL;
             msg_unref(&h.msg);
         }
         write_ack(b, c, PKT_PUBACK, h.pid, (enum reason)h.reason);
     }
-    while (c->held != NULL && !conn_closing(c)) {
-        struct hold h = c->held->v[c->held->head];
+    while (holds->held != NULL && !conn_closing(c)) {
+        struct hold h = holds->held->v[holds->held->head];
 
         if (!journal_is_durable(&b->journal, h.seq))
             break;
-        hold_pop(&c->held);
+        hold_pop(&holds->held);
         release_one(b, c, &h);
     }
-    if (hold_count(c) == 0 && journal_is_durable(&b->journal, c->gate_seq))
-        list_unlink(&c->holding);
+    if (hold_count(c) == 0 && gate_open(b, c))
+        holds_free(c);
 }
 
 void conn_gate(struct broker *b, struct conn *c, uint64_t seq)
 {
-    c->gate_seq = seq;
-    if (!journal_is_durable(&b->journal, seq) && !link_used(&c->holding))
-        list_push(&b->holding, &c->holding);
+    if (journal_is_durable(&b->journal, seq))
+        return;
+    if (holds_get(b, c) != NULL)
+        c->holds->gate_seq = seq;
+    else
+        conn_drop_output(c);        /* it is closing, and must not be told that it was let in */
 }
 
 void conn_release_all(struct broker *b)
 {
     LIST_EACH(l, &b->holding)
-        conn_dirty(b, LIST_ENTRY(l, struct conn, holding));
+        conn_dirty(b, LIST_ENTRY(l, struct holds, all)->c);
 }
 
 /* ---- writing ---- */
@@ -251,7 +287,7 @@ static void set_want(struct broker *b, struct conn *c)
     bool full = (limit < UINT64_MAX / 2 && c->out.bytes > 2 * limit) || hold_count(c) > HOLD_MAX;
     unsigned want = c->paused || full || login_computing(c) ? 0 : LOOP_READ;
 
-    if ((c->out.bytes > 0 && journal_is_durable(&b->journal, c->gate_seq)) ||
+    if ((c->out.bytes > 0 && gate_open(b, c)) ||
         (c->transport->unsent != NULL && c->transport->unsent(c)))
         want |= LOOP_WRITE;
     loop_want(&b->loop, &c->source, want);
@@ -260,7 +296,7 @@ static void set_want(struct broker *b, struct conn *c)
 static void write_out(struct broker *b, struct conn *c)
 {
     struct iovec iov[IOV_MAX_FLUSH];
-    int n = journal_is_durable(&b->journal, c->gate_seq) ? outq_iov(&c->out, iov, IOV_MAX_FLUSH) : 0;
+    int n = gate_open(b, c) ? outq_iov(&c->out, iov, IOV_MAX_FLUSH) : 0;
     ssize_t sent = n > 0 || c->transport->unsent != NULL ? c->transport->writev(c, iov, n) : 0;
 
     if (sent > 0) {
@@ -272,17 +308,16 @@ static void write_out(struct broker *b, struct conn *c)
     }
 }
 
-void conn_flush(struct broker *b, struct conn *c)
+void conn_write(struct broker *b, struct conn *c)
 {
-    list_unlink(&c->dirty);
-    if (!conn_closing(c) && link_used(&c->holding))
+    if (!conn_closing(c) && c->holds != NULL)
         release(b, c);
     retain_walk(b, c);
     if (c->out.bytes > 0 || c->transport->unsent != NULL)
         write_out(b, c);
     if (conn_closing(c))
         return;
-    if (c->session != NULL && c->session->flow->stalled && c->out.bytes <= broker_write_limit(b) / 2)
+    if (c->stalled && c->session != NULL && c->out.bytes <= broker_write_limit(b) / 2)
         session_wake(b, c->session);
     if (retain_walk_ready(b, c))
         conn_dirty(b, c);           /* more of it in the next turn */

@@ -146,7 +146,7 @@ void delivery_done(struct broker *b, struct delivery *d)
     count_queued(s, d, false);
     journal_delivery_gone(b, d);
     unlink_and_free(b, d);
-    if (s->conn != NULL && (f->next != &f->window || s->backlog > 0 || !list_empty(&f->tail)))
+    if (f->next != &f->window || s->backlog > 0 || !list_empty(&f->tail))
         session_wake(b, s);
     if (s->conn != NULL && s->conn->walk != NULL)
         conn_dirty(b, s->conn);
@@ -530,16 +530,13 @@ static void pump_one(struct broker *b, struct session *s, struct delivery *d)
 
 void session_pump(struct broker *b, struct session *s)
 {
-    if (s->flow->stalled)
-        s->flow->stalled = false;
     for (unsigned n = 0; n < PUMP_BATCH; n++) {
         struct delivery *d;
 
         if (!session_online(s))
             return;
         if (s->conn->out.bytes > broker_write_limit(b)) {
-            if (flow_get(s) != NULL)
-                s->flow->stalled = true;
+            s->conn->stalled = true;
             return;
         }
         d = refill(b, s);

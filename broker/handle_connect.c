@@ -252,6 +252,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     s->conn = c;
     c->session = s;
     b->sessions.online++;
+    session_wake(b, s);
     journal_session_put(b, s, !e->session_present || expiry_s != UINT32_MAX);
     return R_OK;
 }

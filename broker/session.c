@@ -175,7 +175,6 @@ struct session *session_new(struct broker *b, struct ident *ident, bool durable)
     s->ident = ident;
     s->flow = no_flow();
     s->hash = (uint32_t)hash_bytes(&b->sessions.key, 0, id.p, id.len);
-    list_init(&s->pump);
     timer_init(&s->timer, expired);
     s->durable = durable;
     if (durable)
@@ -320,7 +319,6 @@ void session_free(struct broker *b, struct session *s)
         journal_session_del(b, s);
     journal_forget_session(b, s);
     auth_forget(s);
-    list_unlink(&s->pump);
     table_remove(&b->sessions, s);
     flow_free(s);
     ident_unref(&s->ident);
@@ -379,7 +377,6 @@ static void flow_stop(struct broker *b, struct session *s)
 
     if (f == &flow_none)
         return;
-    f->stalled = false;
     f->inflight = 0;
     f->inflight_bytes = 0;
     LIST_EACH(l, &f->window)
@@ -398,7 +395,6 @@ void session_detach(struct broker *b, struct session *s)
     s->conn = NULL;
     b->sessions.online--;
     s->disconnected_ms = b->wall_ms;
-    list_unlink(&s->pump);
     flow_stop(b, s);
     journal_session_put(b, s, true);
     arm_from_now(b, s);
@@ -417,12 +413,11 @@ bool session_resume(struct broker *b, struct session *s)
         s->flow->next = s->flow->window.next;
     }
     s->disconnected_ms = 0;
-    session_wake(b, s);
     return true;
 }
 
 void session_wake(struct broker *b, struct session *s)
 {
-    if (!link_used(&s->pump))
-        list_push(&b->pump, &s->pump);
+    if (s->conn != NULL)
+        conn_due(b, s->conn, DUE_PUMP);
 }

@@ -73,7 +73,6 @@ struct flow {
     uint16_t ring_mask;             /* slots - 1 */
     uint16_t inflight;
     uint16_t next_pid;
-    bool stalled;                   /* the pump stopped because the connection has too much to write */
 };
 extern const struct flow flow_none;
 
@@ -85,7 +84,6 @@ struct session {
     struct access_rights *rights;   /* what its client may do; NULL: there is no ACL where it came in */
     struct will *will;              /* armed, or waiting for its delay; NULL: none */
     struct link *subs;              /* ring of struct sub.by_session */
-    struct link pump;               /* broker.pump */
     struct timer timer;             /* expiry, while offline */
     int64_t db_id;                  /* 0: not durable */
     int64_t resend_to;              /* rows up to here may have been sent before the broker died */
@@ -154,7 +152,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
                      struct view subids, struct share *share);
 /* Sends what the window allows, pages in from the store when the window runs dry. */
 void session_pump(struct broker *b, struct session *s);
-/* Has work for session_pump() in the turn. */
+/* Has work for session_pump() in the turn, if its client is there. */
 void session_wake(struct broker *b, struct session *s);
 /* The client is back: what was in flight is sent again in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. false: the store
  * can't take what is still in RAM, so its rows are incomplete; nothing changed. */

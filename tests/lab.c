@@ -334,8 +334,7 @@ static bool busy(const struct lab *l)
     for (unsigned i = 0; i < LAB_CLIENTS; i++)
         if (l->clients[i].c != NULL && (l->clients[i].in_len > 0 || l->clients[i].ended))
             return true;
-    return !list_empty(&l->b->pump) || !list_empty(&l->b->dirty) || !list_empty(&l->b->again) ||
-           (l->b->journal.syncing != 0 && !l->hold_sync);
+    return !list_empty(&l->b->turn) || (l->b->journal.syncing != 0 && !l->hold_sync);
 }
 
 void lab_settle(struct lab *l, unsigned n)
