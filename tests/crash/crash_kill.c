@@ -28,33 +28,10 @@ enum {
 };
 
 unsigned round_now;
-static uint64_t seed, random_state;
+static uint64_t seed;
 static struct server server;
 static bool verbose, gentle;
 static const char *durability = "both";
-
-uint32_t rnd(uint32_t below)
-{
-    uint64_t x = random_state += 0x9E3779B97F4A7C15u;
-
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    x ^= x >> 31;
-    return below > 1 ? (uint32_t)(x % below) : 0;
-}
-
-bool chance(uint32_t one_in)
-{
-    return rnd(one_in) == 0;
-}
-
-uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static struct link *link_at(unsigned i)
 {
@@ -92,8 +69,13 @@ static bool turn(void)
 static bool start_broker(void)
 {
     const char *how = strcmp(durability, "both") == 0 ? (chance(2) ? "power" : "crash") : durability;
+    char text[160], why[64];
 
-    return server_start(&server, how);
+    /* Queues without a bound: a message that a full queue drops would be a loss that was agreed to. */
+    snprintf(text, sizeof text, "[broker]\nenable_control = false\nsys_interval = 0\n[persistence]\ndurability = %s\n"
+             "[limits]\nmax_queued_messages = 0\n", how);
+    snprintf(why, sizeof why, "round %u, durability %s", round_now, how);
+    return server_configure(&server, text) && server_start(&server, why);
 }
 
 static bool wait_listening(void)
@@ -320,14 +302,14 @@ int main(int argc, char **argv)
         fputs("usage: crash_kill [-d power|crash|both] [-r ROUNDS] [-s SEED] [-t] [-v]\n", stderr);
         return 2;
     }
-    random_state = seed;
+    rnd_seed(seed);
     printf("crash_kill: seed %" PRIu64 ", %u rounds, durability %s\n", seed, rounds, durability);
     fflush(stdout);
     model_init();
     publishers_init();
     subscribers_init();
     inspector_init();
-    if (!server_prepare(&server, program != NULL ? program : "./caddis"))
+    if (!server_prepare(&server, program != NULL ? program : "./caddis", "crash"))
         return 2;
     if (!play(rounds) && totals.failures == 0)
         model_fail("could not go on; see above");

@@ -10,10 +10,9 @@
 #ifndef CADDIS_CRASH_KILL_H
 #define CADDIS_CRASH_KILL_H
 
-#include "proto/proto.h"
-
-#include <stdio.h>
-#include <sys/types.h>
+#include "tests/crash/dice.h"
+#include "tests/crash/link.h"
+#include "tests/crash/server.h"
 
 enum {
     PUBLISHERS = 4,
@@ -25,79 +24,7 @@ enum {
 
 /* ---- crash_kill.c ---- */
 
-uint32_t rnd(uint32_t below);           /* 0 .. below - 1, from the seed */
-bool chance(uint32_t one_in);
-uint64_t now_ms(void);
 extern unsigned round_now;              /* 0: setting up */
-
-/* ---- crash_kill_server.c: the broker's process ---- */
-
-struct server {
-    const char *program;                /* takes -c FILE */
-    char dir[128];                      /* configuration, store, log: kept when the test fails */
-    pid_t pid;                          /* 0: not running */
-    int err;                            /* its stderr; -1: none */
-    FILE *log;
-    uint16_t port;                      /* 0: not known yet */
-    char line[1024];                    /* of stderr, so far */
-    size_t line_len;
-};
-
-/* false: said why on stderr. */
-bool server_prepare(struct server *s, const char *program);
-/* durability: power or crash, written into the configuration. */
-bool server_start(struct server *s, const char *durability);
-/* Takes in what is on stderr; sets port when the broker says where it listens. */
-void server_read(struct server *s);
-/* true: it ended without being told to; *status as from waitpid(). */
-bool server_died(struct server *s, int *status);
-void server_signal(struct server *s, int sig);
-/* Waits for the end at most limit_ms; false: still there. */
-bool server_wait(struct server *s, uint64_t limit_ms, int *status);
-/* After the end: queued messages and packet ids held in the store; -1: it can't be read, *why says so (static). */
-long server_left_over(const struct server *s, const char **why);
-/* keep: leaves the directory and says where it is. */
-void server_finish(struct server *s, bool keep);
-
-/* ---- crash_kill_link.c: one client's connection, and what it may expect of its session ---- */
-
-enum session { SESSION_GONE, SESSION_PERHAPS, SESSION_KEPT };
-
-struct buf {
-    uint8_t *p;
-    size_t len, cap;
-};
-
-struct link {
-    char id[24];
-    enum version version;
-    int fd;                             /* -1: offline */
-    bool up;                            /* CONNACK was there */
-    bool lasting;                       /* the session of this connection outlives it */
-    bool present;                       /* CONNACK said so */
-    enum session session;               /* what the broker has after this connection */
-    enum session expected;              /* what CONNACK must say */
-    uint64_t since;                     /* model time of the CONNECT */
-    uint64_t next_ms;                   /* when its owner wants to do something */
-    uint16_t receive_max;               /* ours, announced; 0: not */
-    uint16_t server_max;                /* the broker's Receive Maximum */
-    struct buf in, out;
-    void (*packet)(struct link *l, struct frame f);
-};
-
-/* Sends CONNECT. clean: start afresh; lasting: the session stays. */
-void link_connect(struct link *l, uint16_t port, bool clean, bool lasting);
-/* Room for a packet of this size in the output. */
-struct writer link_stage(struct link *l, size_t size);
-void link_write(struct link *l);
-/* Reads what is there and hands each packet on; takes the link down at the end of the stream. */
-void link_read(struct link *l);
-void link_down(struct link *l);
-/* Says goodbye (or not) and closes. */
-void link_leave(struct link *l, bool disconnect);
-/* The broker has acknowledged something that it keeps in the session. */
-void link_promised(struct link *l);
-void link_ack(struct link *l, enum packet type, uint16_t pid);
 
 /* ---- crash_kill_model.c ---- */
 
@@ -132,10 +59,7 @@ extern struct totals totals;
 
 void model_init(void);
 void model_free(void);
-uint64_t model_tick(void);
 uint64_t model_time(void);
-__attribute__((format(printf, 1, 2)))
-void model_fail(const char *fmt, ...);
 
 /* A message is made and about to be sent: its number. want: per subscriber. */
 uint32_t model_send(unsigned stream, const uint8_t want[SUBSCRIBERS]);

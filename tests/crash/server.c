@@ -1,8 +1,9 @@
-/* The broker as a process: a configuration, a start, and the end it is given.
+/* The broker as a process: see server.h.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/crash/crash_kill.h"
+#include "tests/crash/server.h"
 
 #include "persist/persist.h"
+#include "tests/crash/dice.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,69 +17,64 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool complain(const char *what)
+static bool complain(const struct server *s, const char *what)
 {
-    fprintf(stderr, "crash_kill: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "%s: %s: %s\n", s->test, what, strerror(errno));
     return false;
 }
 
-static void path_in(const struct server *s, const char *name, char *buf, size_t cap)
+void server_path(const struct server *s, const char *name, char *buf, size_t cap)
 {
     snprintf(buf, cap, "%s/%s", s->dir, name);
 }
 
-bool server_prepare(struct server *s, const char *program)
+bool server_prepare(struct server *s, const char *program, const char *test)
 {
     const char *tmp = getenv("TMPDIR");
     char path[256];
 
-    *s = (struct server){ .program = program, .err = -1 };
+    *s = (struct server){ .program = program, .test = test, .err = -1 };
     if (access(program, X_OK) < 0)
-        return complain(program);
-    snprintf(s->dir, sizeof s->dir, "%.90s/caddis-crash-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
+        return complain(s, program);
+    snprintf(s->dir, sizeof s->dir, "%.90s/caddis-%s-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp",
+             test);
     if (mkdtemp(s->dir) == NULL)
-        return complain(s->dir);
-    path_in(s, "log", path, sizeof path);
+        return complain(s, s->dir);
+    server_path(s, "log", path, sizeof path);
     s->log = fopen(path, "we");
-    return s->log != NULL || complain(path);
+    return s->log != NULL || complain(s, path);
 }
 
-/* Queues without a bound: a message that a full queue drops would be a loss that was agreed to. */
-static bool write_config(const struct server *s, const char *durability)
+bool server_configure(const struct server *s, const char *text)
 {
-    char path[256], user[64] = "";
+    char path[256];
     FILE *f;
 
-    path_in(s, "caddis.ini", path, sizeof path);
+    server_path(s, "caddis.ini", path, sizeof path);
     f = fopen(path, "we");
     if (f == NULL)
-        return complain(path);
-    if (geteuid() == 0)
-        snprintf(user, sizeof user, "user = root\n");
-    fprintf(f, "[broker]\n%senable_control = false\nsys_interval = 0\n"
-               "[persistence]\npath = %s/caddis.db\ndurability = %s\n"
-               "[limits]\nmax_queued_messages = 0\n"
-               "[listener default]\naddress = 127.0.0.1\nport = 0\nallow_anonymous = true\n", user, s->dir, durability);
-    return fclose(f) == 0 || complain(path);
+        return complain(s, path);
+    fprintf(f, "[broker]\n%s[persistence]\npath = %s/caddis.db\n"
+               "[listener default]\naddress = 127.0.0.1\nport = 0\nallow_anonymous = true\n%s",
+            geteuid() == 0 ? "user = root\n" : "", s->dir, text);
+    return fclose(f) == 0 || complain(s, path);
 }
 
-bool server_start(struct server *s, const char *durability)
+bool server_start(struct server *s, const char *why)
 {
     char config[256];
     int pipe_fds[2];
 
-    if (!write_config(s, durability))
-        return false;
-    path_in(s, "caddis.ini", config, sizeof config);
+    server_path(s, "caddis.ini", config, sizeof config);
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-        return complain("pipe");
+        return complain(s, "pipe");
     s->port = 0;
     s->line_len = 0;
-    fprintf(s->log, "---- round %u, durability %s\n", round_now, durability);
+    fprintf(s->log, "---- %s\n", why);
     fflush(s->log);
     s->pid = fork();
     if (s->pid < 0)
-        return complain("fork");
+        return complain(s, "fork");
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(pipe_fds[1], STDERR_FILENO);
@@ -175,7 +171,7 @@ long server_left_over(const struct server *s, const char **why)
     struct persist *p;
     long sum = 0;
 
-    path_in(s, "caddis.db", path, sizeof path);
+    server_path(s, "caddis.db", path, sizeof path);
     *why = text;
     if (persist_open(&o, &p, &info, &reason) == PERSIST_REFUSED) {
         snprintf(text, sizeof text, "%s", reason != NULL ? reason : "no memory");
@@ -210,7 +206,7 @@ void server_finish(struct server *s, bool keep)
         return;
     }
     for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
-        path_in(s, files[i], path, sizeof path);
+        server_path(s, files[i], path, sizeof path);
         unlink(path);
     }
     if (rmdir(s->dir) < 0)

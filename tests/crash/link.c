@@ -8,7 +8,9 @@
  *   SUBACK, PUBREC        KEPT
  * CONNACK must say present when it was KEPT (and not clean), must not when it was GONE or clean.
  * SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/crash/crash_kill.h"
+#include "tests/crash/link.h"
+
+#include "tests/crash/dice.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static uint8_t *room(struct buf *b, size_t n)
 {
@@ -67,11 +70,9 @@ static void expect_session(struct link *l, bool clean)
         l->session = SESSION_PERHAPS;
 }
 
-void link_connect(struct link *l, uint16_t port, bool clean, bool lasting)
+void link_hello(struct link *l, uint16_t port, struct connect *c, bool lasting)
 {
-    uint8_t raw[16];
-    struct writer props = wr_make(raw, sizeof raw), w;
-    struct connect c = { .version = l->version, .clean_start = clean, .keepalive_s = 60 };
+    struct writer w;
 
     l->fd = open_socket(port);
     if (l->fd < 0) {
@@ -82,17 +83,27 @@ void link_connect(struct link *l, uint16_t port, bool clean, bool lasting)
     l->up = false;
     l->lasting = lasting;
     l->server_max = 65535;
-    c.client_id = (struct view){ (const uint8_t *)l->id, strlen(l->id) };
+    c->version = l->version;
+    c->client_id = (struct view){ (const uint8_t *)l->id, strlen(l->id) };
+    w = link_stage(l, connect_size(c));
+    connect_encode(c, &w);
+    expect_session(l, c->clean_start);
+    l->since = model_tick();
+    link_write(l);
+}
+
+void link_connect(struct link *l, uint16_t port, bool clean, bool lasting)
+{
+    uint8_t raw[16];
+    struct writer props = wr_make(raw, sizeof raw);
+    struct connect c = { .clean_start = clean, .keepalive_s = 60 };
+
     if (l->version == MQTT_50 && lasting)
         props_write_num(&props, PROP_SESSION_EXPIRY, UINT32_MAX);
     if (l->version == MQTT_50 && l->receive_max > 0)
         props_write_num(&props, PROP_RECEIVE_MAXIMUM, l->receive_max);
     c.props.raw = (struct view){ raw, (size_t)(props.p - raw) };
-    w = link_stage(l, connect_size(&c));
-    connect_encode(&c, &w);
-    expect_session(l, clean);
-    l->since = model_tick();
-    link_write(l);
+    link_hello(l, port, &c, lasting);
 }
 
 static void on_connack(struct link *l, struct frame f)
@@ -108,6 +119,7 @@ static void on_connack(struct link *l, struct frame f)
     l->up = true;
     l->present = l->version == MQTT_31 ? l->expected == SESSION_KEPT : a.session_present;
     l->server_max = (uint16_t)props_num(&a.props, PROP_RECEIVE_MAXIMUM, 65535);
+    l->server_aliases = (uint16_t)props_num(&a.props, PROP_TOPIC_ALIAS_MAX, 0);
     if (l->present && l->expected == SESSION_GONE)
         model_fail("%s: CONNACK says session present, but the session had ended", l->id);
     if (!l->present && l->expected == SESSION_KEPT)
@@ -161,8 +173,10 @@ static void take_packets(struct link *l)
 
 void link_read(struct link *l)
 {
+    size_t most = l->sip > 0 ? l->sip : 65536;
+
     while (l->fd >= 0) {
-        ssize_t n = recv(l->fd, room(&l->in, 65536), 65536, 0);
+        ssize_t n = recv(l->fd, room(&l->in, most), most, 0);
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
@@ -171,6 +185,8 @@ void link_read(struct link *l)
         }
         l->in.len += (size_t)n;
         take_packets(l);
+        if (l->sip > 0)
+            return;
     }
 }
 
@@ -192,6 +208,20 @@ void link_leave(struct link *l, bool disconnect)
         disconnect_encode(l->version, R_OK, none, &w);
         link_write(l);
     }
+    link_down(l);
+}
+
+void link_cut(struct link *l, size_t n, bool reset)
+{
+    struct linger now = { .l_onoff = 1 };
+
+    if (l->fd < 0)
+        return;
+    if (n < l->out.len)
+        l->out.len = n;
+    link_write(l);
+    if (l->fd >= 0 && reset)
+        setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     link_down(l);
 }
 
