@@ -96,6 +96,8 @@ static void take_line(struct server *s)
     fprintf(s->log, "%s\n", s->line);
     if (colon != NULL)
         s->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    if (s->said != NULL)
+        s->said(s->line);
     s->line_len = 0;
 }
 

@@ -17,6 +17,7 @@ struct server {
     int err;                            /* its stderr; -1: none */
     FILE *log;
     uint16_t port;                      /* 0: not known yet */
+    void (*said)(const char *line);     /* gets each line of its log; NULL: nobody does */
     char line[1024];                    /* of stderr, so far */
     size_t line_len;
 };
