@@ -108,7 +108,7 @@ static enum persist_rc write_delivery(struct broker *b, const struct delivery *d
     const struct persist_queue q = {
         .session_id = d->s->db_id, .position = d->position, .message_id = t->id, .qos = d->qos, .retain = d->retain,
         .state = (enum persist_state)d->state, .packet_id = d->pid, .subids = { d->subids, d->subids_len },
-        .shared = t->rows > 1,
+        .shared = t->rows > 1, .bytes = msg_bytes(d->msg),
     };
 
     if (t->attempt != j->attempt) {

@@ -1,4 +1,4 @@
--- The session store of caddis, schema version 1. persist/schema.c holds the same text; a test compares them.
+-- The session store of caddis, schema version 2. persist/schema.c holds the same text; a test compares them.
 -- Look at a store with:  sqlite3 -readonly -header -box /var/lib/caddis/caddis.db 'SELECT * FROM v_session'
 -- Times are milliseconds since 1970-01-01 UTC; NULL means "never" or "not set". The views show UTC.
 -- SPDX-License-Identifier: GPL-2.0-or-later
@@ -65,6 +65,7 @@ CREATE TABLE queue (                -- what a session must be sent, or was sent 
   packet_id         INTEGER,                  -- once sent
   shared            INTEGER NOT NULL,         -- 1: other rows may refer to the same message
   subscription_identifiers BLOB,              -- MQTT 5, wire encoding
+  bytes             INTEGER NOT NULL DEFAULT 0, -- of the message: topic, properties, payload
   PRIMARY KEY (session_id, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -132,9 +133,7 @@ SELECT s.client_id,
        (SELECT count(*) FROM subscription u WHERE u.session_id = s.session_id) AS subscriptions,
        (SELECT count(*) FROM queue q WHERE q.session_id = s.session_id AND q.state = 0) AS queued,
        (SELECT count(*) FROM queue q WHERE q.session_id = s.session_id AND q.state > 0) AS inflight,
-       (SELECT ifnull(sum(length(m.payload) + length(CAST(m.topic AS BLOB))), 0)
-          FROM queue q CROSS JOIN message m ON m.message_id = q.message_id
-         WHERE q.session_id = s.session_id) AS bytes
+       (SELECT ifnull(sum(q.bytes), 0) FROM queue q WHERE q.session_id = s.session_id) AS bytes
   FROM session s;
 
 CREATE VIEW v_subscription AS

@@ -128,16 +128,12 @@ enum persist_rc persist_each_inbound(struct persist *p, int (*row)(void *, int64
     return st != NULL ? stmt_each(p, st, give_inbound, &g) : p->tx_rc;
 }
 
-/* Raises two numbers to the first two columns; the second may be missing. */
 static int give_max(struct row *r, void *arg)
 {
-    int64_t **out = arg;
+    int64_t *out = arg, v = sqlite3_column_int64(r->st, 0);
 
-    for (int i = 0; i < 2 && out[i] != NULL; i++) {
-        int64_t v = sqlite3_column_int64(r->st, i);
-        if (v > *out[i])
-            *out[i] = v;
-    }
+    if (v > *out)
+        *out = v;
     return 0;
 }
 
@@ -145,24 +141,23 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
 {
     const struct {
         enum stmt id;
-        int64_t *out[2];
+        int64_t *out;
     } asks[] = {
-        { STMT_MAX_SESSION,  { &m->session_id, NULL } },
-        { STMT_MAX_QUEUE,    { &m->position, &m->message_id } },
-        { STMT_MAX_MESSAGE,  { &m->message_id, NULL } },
-        { STMT_MAX_RETAINED, { &m->retained_id, NULL } },
-        { STMT_MAX_TIME,     { &m->newest_ms, NULL } },
+        { STMT_MAX_SESSION,  &m->session_id },
+        { STMT_MAX_QUEUE,    &m->position },
+        { STMT_MAX_MESSAGE,  &m->message_id },
+        { STMT_MAX_RETAINED, &m->retained_id },
+        { STMT_MAX_TIME,     &m->newest_ms },
     };
 
     *m = (struct persist_maxima){ 0 };
     for (unsigned i = 0; i < sizeof asks / sizeof asks[0]; i++) {
-        int64_t *out[2] = { asks[i].out[0], asks[i].out[1] };
         sqlite3_stmt *st = stmt_get(p, asks[i].id);
         if (st == NULL)
             return p->tx_rc;
         if (asks[i].id == STMT_MAX_TIME)
             sqlite3_bind_int64(st, 1, ROW_MS_MAX);
-        if (stmt_each(p, st, give_max, out) != PERSIST_OK)
+        if (stmt_each(p, st, give_max, asks[i].out) != PERSIST_OK)
             return p->tx_rc;
     }
     return PERSIST_OK;

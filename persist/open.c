@@ -274,9 +274,9 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
         *state = DB_READY;
         break;
     case DB_OLDER:
-        if (!migrate(p, info, why))
+        *state = quick_check(p);        /* the copy that is made first needs every page too */
+        if (*state == DB_READY && !migrate(p, info, why))
             return false;
-        *state = DB_READY;
         break;
     case DB_NEWER:
         return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d); use that one, or give "

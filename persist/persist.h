@@ -149,13 +149,14 @@ enum persist_state { PERSIST_QUEUED = 0, PERSIST_SENT = 1, PERSIST_RELEASED = 2 
 struct persist_queue {
     int64_t session_id;
     int64_t position;           /* unique within the session, grows in order of delivery */
-    int64_t message_id;
+    int64_t message_id;         /* at most the position: numbers are given in one order */
     int qos;
     bool retain;
     enum persist_state state;
     int packet_id;              /* 0: none yet */
     struct blob subids;         /* encoded Subscription Identifiers, or empty */
     bool shared;                /* other queue rows may refer to the same message */
+    uint64_t bytes;             /* of its message: topic + payload + props, so that counting need not look at it */
 };
 
 struct persist_retained {
@@ -186,8 +187,7 @@ enum persist_rc persist_queue_state(struct persist *p, int64_t session_id, int64
 /* Deletes the queue row, and the message when nobody else needs it. A row that is not there is fine. */
 enum persist_rc persist_queue_del(struct persist *p, int64_t session_id, int64_t position, int64_t message_id,
                                   bool shared);
-/* Deletes the oldest row in state QUEUED (policy drop-oldest). *bytes: its topic + payload + props; *found false:
- * none. */
+/* Deletes the oldest row in state QUEUED (policy drop-oldest). *bytes: what its row says; *found false: none. */
 enum persist_rc persist_queue_drop_oldest(struct persist *p, int64_t session_id, bool *found, int64_t *position,
                                           uint64_t *bytes);
 
@@ -227,12 +227,12 @@ enum persist_rc persist_retained_get(struct persist *p, int64_t id, int (*row)(v
 
 struct persist_queue_summary {
     int64_t session_id;
-    uint64_t count;             /* rows that can be paged in (less those whose message turns out to be damaged) */
+    uint64_t count;             /* rows that can be paged in (less those whose message is missing or damaged) */
     uint64_t inflight;          /* of these, state SENT or RELEASED */
-    uint64_t bytes;             /* topic + payload + props of all */
+    uint64_t bytes;             /* of the others, as their rows say */
     int64_t first, last;        /* positions */
 };
-/* Of sessions that exist and have rows. */
+/* Of sessions that exist and have rows. One pass over the rows, none over the messages. */
 enum persist_rc persist_each_queue_summary(struct persist *p, int (*row)(void *, const struct persist_queue_summary *),
                                            void *arg);
 
@@ -244,8 +244,8 @@ enum persist_rc persist_queue_page(struct persist *p, int64_t session_id, int64_
                                    int (*row)(void *, const struct persist_queue *, const struct persist_message *),
                                    void *arg);
 
-/* Largest session id (ended ones too), message id, position, retained id in use, in rows of any kind; 0 where none.
- * And the newest time stored. */
+/* Largest session id (ended ones too), id of a stored message, position, retained id in use; 0 where none. A message id
+ * that is only referred to is at most the position. And the newest time stored. */
 struct persist_maxima {
     int64_t session_id, message_id, position, retained_id;
     int64_t newest_ms;

@@ -38,6 +38,7 @@ enum persist_rc persist_queue_put(struct persist *p, const struct persist_queue 
     bind_opt_int(st, 7, q->packet_id, 0);
     sqlite3_bind_int(st, 8, q->shared);
     bind_opt_blob(st, 9, q->subids);
+    sqlite3_bind_int64(st, 10, (int64_t)q->bytes);
     return stmt_run(p, st);
 }
 
@@ -122,13 +123,14 @@ static int give_queued(struct row *r, void *arg)
     message_read(r, &m);
     m.payload = row_blob(r, 8);
     q.position = row_int(r, 9, 1, INT64_MAX);
-    q.message_id = m.id = row_int(r, 10, 1, INT64_MAX);
+    q.message_id = m.id = row_int(r, 10, 1, q.position);
     q.qos = (int)row_int(r, 11, 0, 2);
     q.retain = row_int(r, 12, 0, 1) != 0;
     q.state = (enum persist_state)row_int(r, 13, PERSIST_QUEUED, PERSIST_RELEASED);
     q.packet_id = (int)row_opt_int(r, 14, 1, 65535, 0);
     q.shared = row_int(r, 15, 0, 1) != 0;
     q.subids = row_opt_blob(r, 16);
+    q.bytes = (uint64_t)sqlite3_column_int64(r->st, 17);
     if (q.state != PERSIST_QUEUED && q.packet_id == 0)
         r->bad = true;
     if (r->bad)
@@ -162,6 +164,8 @@ struct summaries {
     int (*row)(void *, const struct persist_queue_summary *);
     void *arg;
     struct persist *p;
+    uint64_t rows;              /* fit ones */
+    bool stopped;
 };
 
 static int give_summary(struct row *r, void *arg)
@@ -175,24 +179,33 @@ static int give_summary(struct row *r, void *arg)
         .first = sqlite3_column_int64(r->st, 4),
         .last = sqlite3_column_int64(r->st, 5),
     };
-    uint64_t rows = (uint64_t)sqlite3_column_int64(r->st, 6);
-    bool known = sqlite3_column_int(r->st, 7) != 0, ended = sqlite3_column_int(r->st, 8) != 0;
+    bool known = sqlite3_column_int(r->st, 6) != 0, ended = sqlite3_column_int(r->st, 7) != 0;
 
-    if (!known) {
-        /* Of no session: left alone, but said. */
-        if (!ended)
-            g->p->stats.bad_rows += rows;
-        return 0;
-    }
-    g->p->stats.bad_rows += rows - s.count;
-    return s.count > 0 ? g->row(g->arg, &s) : 0;
+    g->rows += s.count;
+    if (known)
+        g->stopped = g->row(g->arg, &s) != 0;
+    else if (!ended)
+        g->p->stats.bad_rows += s.count;        /* of no session: left alone, but said */
+    return g->stopped;
+}
+
+static int give_unfit(struct row *r, void *arg)
+{
+    const struct summaries *g = arg;
+
+    g->p->stats.bad_rows += (uint64_t)sqlite3_column_int64(r->st, 0) - g->rows;
+    return 0;
 }
 
 enum persist_rc persist_each_queue_summary(struct persist *p, int (*row)(void *, const struct persist_queue_summary *),
                                            void *arg)
 {
-    struct summaries g = { row, arg, p };
+    struct summaries g = { .row = row, .arg = arg, .p = p };
     sqlite3_stmt *st = stmt_get(p, STMT_EACH_SUMMARY);
+    enum persist_rc rc = st != NULL ? stmt_each(p, st, give_summary, &g) : p->tx_rc;
 
-    return st != NULL ? stmt_each(p, st, give_summary, &g) : p->tx_rc;
+    if (rc != PERSIST_OK || g.stopped)
+        return rc;
+    st = stmt_get(p, STMT_COUNT_QUEUE);
+    return st != NULL ? stmt_each(p, st, give_unfit, &g) : p->tx_rc;
 }

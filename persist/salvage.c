@@ -45,7 +45,7 @@ static const struct source {
     { "subscription", "session_id, topic_filter, qos, no_local, retain_as_published, retain_handling,"
       " subscription_identifier", "itnnnnU", NULL, true },
     { "queue", "session_id, position, message_id, qos, retain, state, packet_id, shared, subscription_identifiers",
-      "iiinnnNnB", "position", true },
+      "iiinnnNnB", "position", true },          /* bytes: set at the end, an older store has none */
     { "inbound_qos2", "session_id, packet_id", "in", "packet_id", true },
 };
 
@@ -384,6 +384,8 @@ static int copy_all(struct salvage *s)
         copy_table(s);
     }
     drop_orphans(s);
+    if (s->write_rc == SQLITE_OK)
+        s->write_rc = db_exec(s->to, SCHEMA_SET_BYTES);
     s->info->lost_rows += s->gaps;
     return s->write_rc == SQLITE_OK ? db_exec(s->to, "COMMIT") : s->write_rc;
 }

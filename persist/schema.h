@@ -7,7 +7,7 @@
 
 enum {
     SCHEMA_APPLICATION_ID = 0x63616464,     /* "cadd" */
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = 2,
 };
 
 /* Tables, index, ids: for an empty database, inside a transaction. */
@@ -15,6 +15,11 @@ extern const char schema_tables[];
 /* DROP and CREATE of every view: nothing is kept in them, so they are made anew when they are not as they should
  * be. */
 extern const char schema_views[];
+
+/* Sets queue.bytes of every row from its message; length() of a blob reads no more than its header. */
+#define SCHEMA_SET_BYTES \
+    "UPDATE queue SET bytes = ifnull((SELECT length(CAST(m.topic AS BLOB)) + length(m.payload) +" \
+    " ifnull(length(m.properties), 0) FROM message m WHERE m.message_id = queue.message_id), 0)"
 
 /* One step of a migration: what turns version `from` into from + 1. */
 struct schema_step {

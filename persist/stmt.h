@@ -16,12 +16,14 @@
 
 /* What makes a queue row fit to be delivered; give_queued() in queue.c says the same in C. */
 #define QUEUE_FIT \
-    "(q.position > 0 AND q.message_id > 0 AND q.qos BETWEEN 0 AND 2 AND q.retain BETWEEN 0 AND 1" \
+    "(q.position > 0 AND " QUEUE_MESSAGE_ID " AND q.qos BETWEEN 0 AND 2 AND q.retain BETWEEN 0 AND 1" \
     " AND q.state BETWEEN 0 AND 2 AND q.shared BETWEEN 0 AND 1" \
     " AND (q.packet_id BETWEEN 1 AND 65535 OR q.packet_id IS NULL AND q.state = 0))"
 
-/* Bytes, not characters. length() of a blob reads no more than its header. */
-#define MESSAGE_BYTES "length(CAST(m.topic AS BLOB)) + length(m.payload) + ifnull(length(m.properties), 0)"
+/* A message was stored at the latest with its first row, and numbers grow: max(position) covers both. */
+#define QUEUE_MESSAGE_ID "q.message_id BETWEEN 1 AND q.position"
+/* No rule but a hint: a row is worth delivering whatever it says here. */
+#define QUEUE_BYTES "min(max(q.bytes, 0), 4294967295)"
 #define MESSAGE_COLUMNS \
     "m.received_at, m.expires_at, m.qos, m.retain, m.publisher, m.publisher_user, m.topic, m.properties"
 #define RETAINED_COLUMNS \
@@ -69,18 +71,17 @@
     X(MESSAGE_LEAVE,  HOT,  "DELETE FROM message WHERE message_id = ?1" \
                             " AND NOT EXISTS (SELECT 1 FROM queue WHERE message_id = ?1 AND shared)") \
     X(QUEUE_PUT,      HOT,  "INSERT INTO queue (session_id, position, message_id, qos, retain, state, packet_id," \
-                            " shared, subscription_identifiers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)" \
+                            " shared, subscription_identifiers, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
                             " ON CONFLICT (session_id, position) DO UPDATE SET state = ?6, packet_id = ?7") \
     X(QUEUE_STATE,    HOT,  "UPDATE queue SET state = ?3, packet_id = ?4 WHERE session_id = ?1 AND position = ?2") \
     X(QUEUE_DEL,      HOT,  "DELETE FROM queue WHERE session_id = ?1 AND position = ?2") \
     X(QUEUE_UPTO,     HOT,  "DELETE FROM queue WHERE session_id = ?1 AND position <= ?2") \
     X(QUEUE_SLICE,    HOT,  "SELECT position, message_id, shared FROM queue WHERE session_id = ?1" \
                             " ORDER BY position LIMIT ?2") \
-    X(QUEUE_OLDEST,   HOT,  "SELECT q.position, q.message_id, q.shared, ifnull(" MESSAGE_BYTES ", 0)" \
-                            " FROM queue q LEFT JOIN message m ON m.message_id = q.message_id" \
+    X(QUEUE_OLDEST,   HOT,  "SELECT q.position, q.message_id, q.shared, " QUEUE_BYTES " FROM queue q" \
                             " WHERE q.session_id = ?1 AND q.state = 0 ORDER BY q.position LIMIT 1") \
     X(QUEUE_PAGE,     HOT,  "SELECT " MESSAGE_COLUMNS ", m.payload, q.position, q.message_id, q.qos, q.retain," \
-                            " q.state, q.packet_id, q.shared, q.subscription_identifiers, m.message_id" \
+                            " q.state, q.packet_id, q.shared, q.subscription_identifiers, " QUEUE_BYTES ", m.message_id" \
                             " FROM queue q LEFT JOIN message m ON m.message_id = q.message_id" \
                             " WHERE q.session_id = ?1 AND q.position > ?2 ORDER BY q.position") \
     X(RETAINED_PUT,   HOT,  "INSERT INTO retained (retained_id, received_at, expires_at, qos, publisher," \
@@ -106,19 +107,21 @@
     X(EACH_INBOUND,   COLD, "SELECT i.session_id, i.packet_id, " KNOWN("i") " FROM inbound_qos2 i") \
     X(EACH_RETAINED,  COLD, "SELECT " RETAINED_COLUMNS ", CASE WHEN length(r.payload) <= ?1 THEN r.payload END," \
                             " r.retained_id, length(r.payload) FROM retained r") \
-    X(EACH_SUMMARY,   COLD, "SELECT q.session_id, sum(" QUEUE_FIT " AND m.message_id IS NOT NULL)," \
-                            " sum(" QUEUE_FIT " AND m.message_id IS NOT NULL AND q.state > 0)," \
-                            " ifnull(sum(CASE WHEN " QUEUE_FIT " THEN " MESSAGE_BYTES " END), 0)," \
-                            " min(q.position), max(q.position), count(*), " KNOWN("q") "," \
-                            " EXISTS (SELECT 1 FROM ended_session e WHERE e.session_id = q.session_id)" \
-                            " FROM queue q LEFT JOIN message m ON m.message_id = q.message_id GROUP BY q.session_id") \
+    X(EACH_SUMMARY,   COLD, "SELECT t.*, " KNOWN("t") ", EXISTS (SELECT 1 FROM ended_session e" \
+                            " WHERE e.session_id = t.session_id) FROM (SELECT q.session_id, count(*)," \
+                            " sum(q.state > 0), sum(CASE q.state WHEN 0 THEN " QUEUE_BYTES " ELSE 0 END)," \
+                            " min(q.position), max(q.position) FROM queue q WHERE " QUEUE_FIT \
+                            " GROUP BY q.session_id) t") \
+    X(COUNT_QUEUE,    COLD, "SELECT count(*) FROM queue") \
     X(MAX_SESSION,    COLD, "SELECT max(id) FROM (SELECT max(session_id) AS id FROM session" \
                             " UNION ALL SELECT max(session_id) FROM ended_session" \
                             " UNION ALL SELECT max(session_id) FROM queue" \
                             " UNION ALL SELECT max(session_id) FROM subscription" \
                             " UNION ALL SELECT max(session_id) FROM will" \
                             " UNION ALL SELECT max(session_id) FROM inbound_qos2)") \
-    X(MAX_QUEUE,      COLD, "SELECT max(position), max(message_id) FROM queue") \
+    X(MAX_QUEUE,      COLD, "WITH RECURSIVE t(id) AS (SELECT min(session_id) FROM queue UNION ALL SELECT" \
+                            " (SELECT min(session_id) FROM queue WHERE session_id > id) FROM t WHERE id IS NOT NULL)" \
+                            " SELECT max((SELECT max(position) FROM queue WHERE session_id = id)) FROM t") \
     X(MAX_MESSAGE,    COLD, "SELECT max(message_id) FROM message") \
     X(MAX_RETAINED,   COLD, "SELECT max(retained_id) FROM retained") \
     X(MAX_TIME,       COLD, "SELECT max(at) FROM (SELECT received_at AS at FROM" \

@@ -177,7 +177,7 @@ static inline enum persist_rc put_message(struct persist *p, int64_t id, const v
 static inline enum persist_rc put_queue(struct persist *p, int64_t session, int64_t position, int64_t message, bool shared)
 {
     struct persist_queue q = { .session_id = session, .position = position, .message_id = message, .qos = 1,
-                               .shared = shared };
+                               .shared = shared, .bytes = 4 };
 
     return persist_queue_put(p, &q);
 }
@@ -219,8 +219,10 @@ static inline void put_all(struct persist *p)
                                        .qos = 2, .retain = true, .publisher = text("pub"), .publisher_user = text("u"),
                                        .received_ms = 4000, .expires_ms = 999000 };
     const struct persist_queue q = { .session_id = 7, .position = 12, .message_id = 11, .qos = 2, .retain = true,
-                                     .state = PERSIST_SENT, .packet_id = 65535, .subids = { binary, 4 }, .shared = true };
-    const struct persist_queue q2 = { .session_id = 8, .position = 13, .message_id = 11, .qos = 0, .shared = true };
+                                     .state = PERSIST_SENT, .packet_id = 65535, .subids = { binary, 4 }, .shared = true,
+                                     .bytes = 10 };
+    const struct persist_queue q2 = { .session_id = 8, .position = 13, .message_id = 11, .qos = 0, .shared = true,
+                                      .bytes = 10 };
     const struct persist_retained r = { .id = 21, .m = { .topic = text("0123"), .payload = { binary, 4 }, .qos = 1,
                                                          .retain = true, .received_ms = 8000 } };
     const struct persist_run run = { .version = "1.2", .started_ms = 500, .sessions = 2, .queued = 3, .took_ms = 4 };

@@ -46,21 +46,22 @@ static const struct { const char *name, *sql; unsigned bad; } hostile[] = {
     { "retained at a bad time", "INSERT INTO retained VALUES (9, -1, NULL, 1, NULL, NULL, 'x', NULL, x'')", 1 },
     { "retained topic not UTF-8",
       "INSERT INTO retained VALUES (9, 1, NULL, 1, NULL, NULL, CAST(x'FF' AS TEXT), NULL, x'')", 1 },
-    { "queue of nobody", "INSERT INTO queue VALUES (50, 100, 11, 1, 0, 0, NULL, 1, NULL)", 1 },
+    { "queue of nobody", "INSERT INTO queue VALUES (50, 100, 11, 1, 0, 0, NULL, 1, NULL, 0)", 1 },
     /* Twice each: in the summary, and when the page is read. */
-    { "state 9", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 9, 5, 1, NULL)", 2 },
-    { "packet id 70000", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 0, 70000, 1, NULL)", 2 },
-    { "sent without packet id", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 1, NULL, 1, NULL)", 2 },
-    { "no such message", "INSERT INTO queue VALUES (7, 100, 999, 1, 0, 0, NULL, 0, NULL)", 2 },
-    { "negative message id", "INSERT INTO queue VALUES (7, 100, -11, 1, 0, 0, NULL, 0, NULL)", 2 },
-    { "QoS 3", "INSERT INTO queue VALUES (7, 100, 11, 3, 0, 0, NULL, 0, NULL)", 2 },
-    { "shared 7", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 0, NULL, 7, NULL)", 2 },
-    /* Only the page looks into the message. */
+    { "state 9", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 9, 5, 1, NULL, 0)", 2 },
+    { "packet id 70000", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 0, 70000, 1, NULL, 0)", 2 },
+    { "sent without packet id", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 1, NULL, 1, NULL, 0)", 2 },
+    { "message id beyond the position", "INSERT INTO queue VALUES (7, 100, 101, 1, 0, 0, NULL, 0, NULL, 9)", 2 },
+    { "negative message id", "INSERT INTO queue VALUES (7, 100, -11, 1, 0, 0, NULL, 0, NULL, 0)", 2 },
+    { "QoS 3", "INSERT INTO queue VALUES (7, 100, 11, 3, 0, 0, NULL, 0, NULL, 0)", 2 },
+    { "shared 7", "INSERT INTO queue VALUES (7, 100, 11, 1, 0, 0, NULL, 7, NULL, 0)", 2 },
+    /* Only the page looks for the message, and into it. */
+    { "no such message", "INSERT INTO queue VALUES (7, 100, 99, 1, 0, 0, NULL, 0, NULL, 9)", 1 },
     { "message topic not UTF-8",
       "INSERT INTO message VALUES (60, 1, NULL, 1, 0, NULL, NULL, CAST(x'FF' AS TEXT), NULL, x'');"
-      "INSERT INTO queue VALUES (7, 100, 60, 1, 0, 0, NULL, 0, NULL)", 1 },
+      "INSERT INTO queue VALUES (7, 100, 60, 1, 0, 0, NULL, 0, NULL, 0)", 1 },
     { "message with QoS 3", "INSERT INTO message VALUES (60, 1, NULL, 3, 0, NULL, NULL, 'x', NULL, x'');"
-      "INSERT INTO queue VALUES (7, 100, 60, 1, 0, 0, NULL, 0, NULL)", 1 },
+      "INSERT INTO queue VALUES (7, 100, 60, 1, 0, 0, NULL, 0, NULL, 0)", 1 },
 };
 
 static int one(void *arg)
@@ -112,11 +113,11 @@ START_TEST(ids_of_orphans_are_not_given_again)
 
     put_all(p);
     persist_close(&p);
-    side_exec("INSERT INTO queue VALUES (50, 100, 200, 1, 0, 0, NULL, 1, NULL);"
+    side_exec("INSERT INTO queue VALUES (50, 200, 200, 1, 0, 0, NULL, 1, NULL, 0);"
               "INSERT INTO inbound_qos2 VALUES (60, 7); INSERT INTO ended_session VALUES (70)");
     p = open_as(PERSIST_OPENED);
     OK(persist_maxima(p, &m));
-    ck_assert(m.session_id == 70 && m.position == 100 && m.message_id == 200 && m.retained_id == 21);
+    ck_assert(m.session_id == 70 && m.position == 200 && m.message_id == 11 && m.retained_id == 21);
     persist_close(&p);
 }
 END_TEST

@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check_persist.h"
 #include "persist/db.h"
-#include "persist/schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -506,50 +505,6 @@ START_TEST(half_installed)
 }
 END_TEST
 
-/* ---- older ones ---- */
-
-static const struct schema_step steps[] = {
-    { 2, "CREATE TABLE third (x) STRICT" },
-    { 1, "ALTER TABLE session ADD COLUMN color TEXT; UPDATE session SET color = 'blue'" },
-    { 3, "THIS IS WRONG" },
-};
-
-static void count_step(void *arg, unsigned done, unsigned total)
-{
-    ck_assert_uint_lt(done, total);
-    ++*(unsigned *)arg;
-}
-
-START_TEST(steps_are_taken)
-{
-    struct persist *p = open_as(PERSIST_CREATED);
-    unsigned n = 0;
-
-    fill(p, 1, 1);
-    ck_assert_int_eq(sqlite3_exec(p->db, "CREATE TABLE third (x ANY) STRICT; DROP TABLE third", NULL, NULL, NULL), 0);
-    ck_assert_int_ne(schema_migrate(p->db, steps, 3, 4, count_step, &n), SQLITE_OK);
-    persist_close(&p);
-    /* The step that failed left nothing behind, nor did it take the ones before with it. */
-    ck_assert_int_eq(side_int("PRAGMA user_version"), 2);
-    ck_assert_str_eq(side_text("SELECT color FROM session"), "blue");
-    ck_assert_uint_eq(n, 2);
-}
-END_TEST
-
-START_TEST(way_must_be_known)
-{
-    struct persist *p = open_as(PERSIST_CREATED);
-
-    ck_assert_int_eq(schema_migrate(p->db, steps, 1, 3, NULL, NULL), SQLITE_MISMATCH);
-    ck_assert_int_eq(schema_migrate(p->db, steps, 3, 1, NULL, NULL), SQLITE_OK);
-    persist_close(&p);
-    /* Version 0 never was: a copy is made, and then it is refused. */
-    side_exec("PRAGMA user_version = 0");
-    refused(&plain, "as it was is in", ".v0-", NULL);
-    ck_assert_uint_eq(count_files("caddis.db.v0-", NULL), 1);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("persist open");
@@ -576,8 +531,6 @@ static Suite *suite(void)
     tcase_add_test(t, table_missing);
     tcase_add_test(t, hostile_rows_are_not_salvaged);
     tcase_add_test(t, half_installed);
-    tcase_add_test(t, steps_are_taken);
-    tcase_add_test(t, way_must_be_known);
     suite_add_tcase(s, t);
     return s;
 }

@@ -1,0 +1,231 @@
+-- A store as schema version 1 was, with rows of every kind: what a newer caddis must be able to take over.
+-- Never change it: it stands for the stores that are out there.
+-- SPDX-License-Identifier: GPL-2.0-or-later
+PRAGMA page_size = 4096;
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+BEGIN;
+
+CREATE TABLE session (              -- sessions that outlive their connection
+  session_id        INTEGER PRIMARY KEY,      -- internal number, used by the other tables
+  client_id         TEXT    NOT NULL UNIQUE,
+  protocol_version  INTEGER NOT NULL,         -- 3 = MQTT 3.1, 4 = 3.1.1, 5 = 5.0
+  username          TEXT,
+  expiry_interval   INTEGER,                  -- seconds after the connection ended; NULL = never
+  connected_at      INTEGER,
+  disconnected_at   INTEGER,                  -- NULL = connected when last written
+  resend_to         INTEGER                   -- rows of queue up to this position may have been sent before the
+                                              -- broker died, even those in state 0: they are sent with DUP
+) STRICT;
+
+CREATE TABLE ended_session (        -- sessions that are gone but for rows of queue, which are deleted in slices
+  session_id        INTEGER PRIMARY KEY
+) STRICT;
+
+CREATE TABLE will (                 -- not yet published, of sessions above
+  session_id        INTEGER PRIMARY KEY REFERENCES session,
+  topic             TEXT    NOT NULL,
+  qos               INTEGER NOT NULL,
+  retain            INTEGER NOT NULL,
+  delay_interval    INTEGER NOT NULL,         -- seconds
+  publish_at        INTEGER,                  -- NULL = the client is connected
+  expiry_interval   INTEGER,                  -- seconds after it was published
+  properties        BLOB,                     -- MQTT 5, wire encoding
+  payload           BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE subscription (
+  session_id        INTEGER NOT NULL REFERENCES session,
+  topic_filter      TEXT    NOT NULL,         -- as subscribed, $share/... included
+  qos               INTEGER NOT NULL,
+  no_local          INTEGER NOT NULL,
+  retain_as_published INTEGER NOT NULL,
+  retain_handling   INTEGER NOT NULL,
+  subscription_identifier INTEGER,
+  PRIMARY KEY (session_id, topic_filter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (              -- waits for at least one session; stored once, however many wait
+  message_id        INTEGER PRIMARY KEY,      -- grows with arrival
+  received_at       INTEGER NOT NULL,
+  expires_at        INTEGER,
+  qos               INTEGER NOT NULL,         -- as published
+  retain            INTEGER NOT NULL,         -- as published
+  publisher         TEXT,                     -- client id; NULL = the broker itself
+  publisher_user    TEXT,
+  topic             TEXT    NOT NULL,
+  properties        BLOB,                     -- MQTT 5, wire encoding
+  payload           BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE queue (                -- what a session must be sent, or was sent and has not acknowledged
+  session_id        INTEGER NOT NULL REFERENCES session,
+  position          INTEGER NOT NULL,         -- order of delivery
+  message_id        INTEGER NOT NULL REFERENCES message,
+  qos               INTEGER NOT NULL,         -- the lower one of publication and subscription
+  retain            INTEGER NOT NULL,         -- RETAIN flag to send
+  state             INTEGER NOT NULL,         -- 0 queued, 1 sent (PUBACK, PUBREC wanted), 2 released (PUBCOMP)
+  packet_id         INTEGER,                  -- once sent
+  shared            INTEGER NOT NULL,         -- 1: other rows may refer to the same message
+  subscription_identifiers BLOB,              -- MQTT 5, wire encoding
+  PRIMARY KEY (session_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- Answers "does another session still need this message?"; messages for one session are not in it.
+CREATE INDEX queue_shared_message ON queue (message_id) WHERE shared;
+
+CREATE TABLE inbound_qos2 (         -- packet ids of QoS 2 messages from clients whose PUBREL has not come
+  session_id        INTEGER NOT NULL REFERENCES session,
+  packet_id         INTEGER NOT NULL,
+  PRIMARY KEY (session_id, packet_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retained (
+  retained_id       INTEGER PRIMARY KEY,
+  received_at       INTEGER NOT NULL,
+  expires_at        INTEGER,
+  qos               INTEGER NOT NULL,
+  publisher         TEXT,
+  publisher_user    TEXT,
+  topic             TEXT    NOT NULL UNIQUE,
+  properties        BLOB,
+  payload           BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE dropped (              -- messages that were dropped, counted
+  client_id         TEXT    NOT NULL,         -- '' = of no client
+  reason            TEXT    NOT NULL,
+  messages          INTEGER NOT NULL,
+  first_at          INTEGER NOT NULL,
+  last_at           INTEGER NOT NULL,
+  last_topic        TEXT,
+  PRIMARY KEY (client_id, reason)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (                  -- starts of the broker, the last hundred
+  run_id            INTEGER PRIMARY KEY,
+  version           TEXT    NOT NULL,
+  sqlite_version    TEXT    NOT NULL,
+  boot_id           TEXT,                     -- of the machine: tells a kill from a power cut
+  pid               INTEGER NOT NULL,
+  started_at        INTEGER NOT NULL,
+  ended_at          INTEGER,
+  ending            TEXT,                     -- clean, killed, power; NULL = runs, or nobody started since
+  previous_ending   TEXT    NOT NULL,         -- of the run before; 'first' = there was none
+  sessions          INTEGER NOT NULL,         -- what was found at the start
+  subscriptions     INTEGER NOT NULL,
+  queued            INTEGER NOT NULL,
+  retained          INTEGER NOT NULL,
+  expired           INTEGER NOT NULL,         -- what had expired meanwhile
+  start_ms          INTEGER NOT NULL          -- time it took
+) STRICT;
+
+-- Views for people. The broker never reads them, and makes them anew when they differ from these.
+
+CREATE VIEW v_session AS
+SELECT s.client_id,
+       CASE s.protocol_version WHEN 3 THEN '3.1' WHEN 4 THEN '3.1.1' WHEN 5 THEN '5.0' ELSE '?' END AS mqtt,
+       s.username,
+       CASE WHEN s.disconnected_at IS NULL
+            THEN 'connected since ' || ifnull(datetime(s.connected_at/1000, 'unixepoch'), '?')
+            ELSE 'offline since ' || datetime(s.disconnected_at/1000, 'unixepoch') END AS status,
+       CASE WHEN s.expiry_interval IS NULL THEN 'never'
+            WHEN s.disconnected_at IS NULL THEN s.expiry_interval || ' s after it leaves'
+            ELSE datetime(s.disconnected_at/1000 + s.expiry_interval, 'unixepoch') END AS expires,
+       (SELECT count(*) FROM subscription u WHERE u.session_id = s.session_id) AS subscriptions,
+       (SELECT count(*) FROM queue q WHERE q.session_id = s.session_id AND q.state = 0) AS queued,
+       (SELECT count(*) FROM queue q WHERE q.session_id = s.session_id AND q.state > 0) AS inflight,
+       (SELECT ifnull(sum(length(m.payload) + length(CAST(m.topic AS BLOB))), 0)
+          FROM queue q CROSS JOIN message m ON m.message_id = q.message_id
+         WHERE q.session_id = s.session_id) AS bytes
+  FROM session s;
+
+CREATE VIEW v_subscription AS
+SELECT s.client_id, u.topic_filter, u.qos,
+       CASE u.no_local WHEN 0 THEN 'no' ELSE 'yes' END AS no_local,
+       CASE u.retain_as_published WHEN 0 THEN 'no' ELSE 'yes' END AS retain_as_published,
+       CASE u.retain_handling WHEN 0 THEN 'always' WHEN 1 THEN 'if new' ELSE 'never' END AS send_retained,
+       u.subscription_identifier
+  FROM session s CROSS JOIN subscription u ON u.session_id = s.session_id;
+
+CREATE VIEW v_queue AS
+SELECT s.client_id, q.position,
+       CASE q.state WHEN 0 THEN 'queued' WHEN 1 THEN 'sent' WHEN 2 THEN 'released' ELSE '?' END AS state,
+       q.packet_id, q.qos, m.topic, length(m.payload) AS bytes,
+       CASE WHEN CAST(m.payload AS TEXT) GLOB '*[^' || char(9,10,13) || ' -~' || char(160)
+                 || '-' || char(65532) || char(65536) || '-' || char(1114111) || ']*'
+              OR instr(m.payload, x'00')
+            THEN 'x''' || hex(substr(m.payload, 1, 32)) || iif(length(m.payload) > 32, '...', '') || ''''
+            ELSE substr(CAST(m.payload AS TEXT), 1, 64)
+                 || iif(length(m.payload) > 64, '...', '') END AS payload,
+       m.publisher, datetime(m.received_at/1000, 'unixepoch') AS received,
+       datetime(m.expires_at/1000, 'unixepoch') AS expires
+  FROM session s CROSS JOIN queue q ON q.session_id = s.session_id
+  LEFT JOIN message m ON m.message_id = q.message_id;
+
+CREATE VIEW v_inflight AS
+SELECT client_id, packet_id,
+       CASE state WHEN 'sent' THEN iif(qos = 1, 'PUBACK', 'PUBREC') ELSE 'PUBCOMP' END AS waits_for,
+       qos, topic, bytes, payload, publisher, received, expires
+  FROM v_queue WHERE state <> 'queued';
+
+CREATE VIEW v_retained AS
+SELECT r.topic, r.qos, length(r.payload) AS bytes,
+       CASE WHEN CAST(r.payload AS TEXT) GLOB '*[^' || char(9,10,13) || ' -~' || char(160)
+                 || '-' || char(65532) || char(65536) || '-' || char(1114111) || ']*'
+              OR instr(r.payload, x'00')
+            THEN 'x''' || hex(substr(r.payload, 1, 32)) || iif(length(r.payload) > 32, '...', '') || ''''
+            ELSE substr(CAST(r.payload AS TEXT), 1, 64)
+                 || iif(length(r.payload) > 64, '...', '') END AS payload,
+       r.publisher, datetime(r.received_at/1000, 'unixepoch') AS received,
+       datetime(r.expires_at/1000, 'unixepoch') AS expires
+  FROM retained r;
+
+CREATE VIEW v_will AS
+SELECT s.client_id, w.topic, w.qos,
+       CASE w.retain WHEN 0 THEN 'no' ELSE 'yes' END AS retain, length(w.payload) AS bytes,
+       CASE WHEN CAST(w.payload AS TEXT) GLOB '*[^' || char(9,10,13) || ' -~' || char(160)
+                 || '-' || char(65532) || char(65536) || '-' || char(1114111) || ']*'
+              OR instr(w.payload, x'00')
+            THEN 'x''' || hex(substr(w.payload, 1, 32)) || iif(length(w.payload) > 32, '...', '') || ''''
+            ELSE substr(CAST(w.payload AS TEXT), 1, 64)
+                 || iif(length(w.payload) > 64, '...', '') END AS payload,
+       ifnull('at ' || datetime(w.publish_at/1000, 'unixepoch'),
+              w.delay_interval || ' s after the connection is lost') AS published
+  FROM session s CROSS JOIN will w ON w.session_id = s.session_id;
+
+CREATE VIEW v_dropped AS
+SELECT client_id, reason, messages, last_topic, datetime(first_at/1000, 'unixepoch') AS first,
+       datetime(last_at/1000, 'unixepoch') AS last
+  FROM dropped;
+
+CREATE VIEW v_runs AS
+SELECT run_id AS run, version, datetime(started_at/1000, 'unixepoch') AS started,
+       datetime(ended_at/1000, 'unixepoch') AS ended,
+       CASE WHEN ending = 'power' THEN 'power cut or reboot' WHEN ending IS NOT NULL THEN ending
+            ELSE 'runs, or died since' END AS ending,
+       sessions, subscriptions, queued, retained, expired, start_ms
+  FROM run;
+
+INSERT INTO session VALUES (7, 'sensor-7', 5, 'anna', 3600, 1000, 2000, 12);
+INSERT INTO session VALUES (8, 'café', 3, NULL, NULL, 3000, NULL, NULL);
+INSERT INTO ended_session VALUES (9);
+INSERT INTO will VALUES (7, 'will', 2, 1, 30, 9000, 60, x'0001', x'');
+INSERT INTO subscription VALUES (7, '$share/g/a/#', 2, 1, 1, 2, 268435455);
+INSERT INTO subscription VALUES (8, '007', 0, 0, 0, 0, NULL);
+INSERT INTO message VALUES (11, 4000, 999000, 2, 1, 'pub', 'u', 'grün', x'010203', x'0001FF78');
+INSERT INTO message VALUES (14, 4001, NULL, 1, 0, NULL, NULL, 'a/b', NULL, x'');
+INSERT INTO message VALUES (15, 4002, NULL, 1, 0, 'pub', NULL, 'a/b', NULL, zeroblob(100000));
+INSERT INTO queue VALUES (7, 12, 11, 2, 1, 1, 65535, 1, x'0B01');
+INSERT INTO queue VALUES (7, 14, 14, 1, 0, 0, NULL, 0, NULL);
+INSERT INTO queue VALUES (7, 15, 15, 1, 0, 0, NULL, 0, NULL);
+INSERT INTO queue VALUES (8, 13, 11, 0, 0, 0, NULL, 1, NULL);
+INSERT INTO queue VALUES (8, 16, 10, 1, 0, 0, NULL, 0, NULL);      -- its message is missing
+INSERT INTO queue VALUES (9, 3, 3, 1, 0, 0, NULL, 0, NULL);
+INSERT INTO inbound_qos2 VALUES (7, 65535);
+INSERT INTO retained VALUES (21, 8000, NULL, 1, NULL, NULL, '0123', NULL, x'0001FF78');
+INSERT INTO dropped VALUES ('sensor-7', 'queue-full', 7, 100, 200, 'b');
+INSERT INTO run VALUES (1, '0.9', '3.40.1', 'x', 99, 500, NULL, NULL, 'first', 2, 2, 3, 1, 0, 4);
+PRAGMA application_id = 0x63616464;
+PRAGMA user_version = 1;
+COMMIT;
