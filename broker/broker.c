@@ -12,6 +12,7 @@
 #include "broker/tls.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,18 +131,34 @@ static void make_dir_of(const struct config *cfg, const char *path)
     free(dir);
 }
 
+#define PROGRESS_EVERY_MS 3000
+
+struct progress {
+    const char *what;
+    uint64_t said_ms;
+};
+
 static void progress(void *arg, const char *what, uint64_t done, uint64_t total)
 {
-    (void)arg;
-    log_notice("store: %s done=%llu total=%llu", what, (unsigned long long)done, (unsigned long long)total);
+    struct progress *p = arg;
+    uint64_t now_ms = clock_mono_ms();
+
+    if (p->what == what && now_ms - p->said_ms < PROGRESS_EVERY_MS)
+        return;
+    *p = (struct progress){ what, now_ms };
+    if (total > 0)
+        log_notice("store: %s done=%" PRIu64 " of=%" PRIu64, what, done, total);
+    else
+        log_notice("store: %s done=%" PRIu64, what, done);
 }
 
 static bool open_store(struct broker *b, char **why)
 {
     const struct config *cfg = b->cfg;
+    struct progress p = { .what = NULL };
     struct persist_options o = {
         .path = cfg->store_path, .sync_commit = false, .salvage = true, .cache_bytes = cfg->store_cache_bytes,
-        .max_bytes = cfg->store_max_bytes, .progress = progress,
+        .max_bytes = cfg->store_max_bytes, .progress = progress, .progress_arg = &p,
     };
     struct persist_open_info info = { .unclean = false };
     struct persist *db;

@@ -18,6 +18,7 @@
 
 enum {
     QUICK_CHECK_BYTES = 8 << 20,    /* half a second on a small board */
+    PROGRESS_STEPS = 200000,        /* of SQLite's machine: some milliseconds */
     STORE_MODE = 0640,              /* payloads are nobody else's business, but a group may be let in */
 };
 
@@ -215,30 +216,62 @@ static bool can_write(struct persist *p, char **why)
     return refuse(why, "%s; the user that runs caddis must be able to write it", p->error);
 }
 
+/* A migration under way. */
+struct migration {
+    const struct persist *p;
+    const char *copy;           /* being written; NULL: it is done */
+    unsigned done, total;       /* steps */
+};
+
+/* Called by SQLite now and then. */
+static int on_progress(void *arg)
+{
+    const struct migration *m = arg;
+    const struct persist_options *o = &m->p->o;
+    int64_t written = m->copy != NULL ? size_of(m->copy, "") : 0;
+
+    if (o->progress == NULL)
+        return 0;
+    if (m->copy != NULL)
+        o->progress(o->progress_arg, "copying the store, which has to be brought up to date",
+                    written > 0 ? (uint64_t)written : 0, (uint64_t)size_of(o->path, ""));
+    else
+        o->progress(o->progress_arg, "bringing the store up to date", m->done, m->total);
+    return 0;
+}
+
 static void on_step(void *arg, unsigned done, unsigned total)
 {
-    const struct persist *p = arg;
+    struct migration *m = arg;
 
-    if (p->o.progress != NULL)
-        p->o.progress(p->o.progress_arg, "bringing the store up to date", done, total);
+    m->done = done;
+    m->total = total;
+    on_progress(m);
 }
 
 static bool migrate(struct persist *p, struct persist_open_info *info, char **why)
 {
+    struct migration m = { .p = p, .copy = info->backup };
     char date[32];
+    bool copied;
     int rc;
 
     info->migrated_from = db_version(p);
     db_date(date);
     snprintf(info->backup, sizeof info->backup, "%s.v%d-%s", p->o.path, info->migrated_from, date);
-    if (persist_backup(p, info->backup, why) != PERSIST_OK) {
+    sqlite3_progress_handler(p->db, PROGRESS_STEPS, on_progress, &m);
+    on_progress(&m);
+    copied = persist_backup(p, info->backup, why) == PERSIST_OK;
+    m.copy = NULL;
+    rc = copied ? schema_migrate(p->db, schema_steps, schema_step_count, SCHEMA_VERSION, on_step, &m) : SQLITE_OK;
+    sqlite3_progress_handler(p->db, 0, NULL, NULL);
+    if (!copied) {
         char *inner = *why;
         refuse(why, "store %s: has to be brought up to date, but the copy that must be made first failed: %s",
                p->o.path, inner != NULL ? inner : "no memory");
         free(inner);
         return false;
     }
-    rc = schema_migrate(p->db, schema_steps, schema_step_count, SCHEMA_VERSION, on_step, p);
     if (rc == SQLITE_OK)
         return true;
     db_fail(p, rc, "bring up to date");

@@ -55,7 +55,8 @@ struct persist_options {
     bool read_only;            /* tools: no lock, no change, live or not */
     uint64_t cache_bytes;      /* SQLite's page cache; 0: 128 KiB */
     uint64_t max_bytes;        /* size limit of the file; 0: none */
-    /* Called now and then while a long step runs (migration, salvage). NULL: silence. */
+    /* Called while a long step runs (migration, salvage), perhaps many times a second. total 0: not known. The unit
+     * of both depends on `what`. NULL: silence. */
     void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *progress_arg;
 };

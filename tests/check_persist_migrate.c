@@ -6,7 +6,9 @@
 
 #include <errno.h>
 
-static const struct persist_options plain = { .path = test_store };
+static void note_progress(void *arg, const char *what, uint64_t done, uint64_t total);
+
+static const struct persist_options plain = { .path = test_store, .progress = note_progress };
 static const struct persist_options salvaging = { .path = test_store, .salvage = true };
 
 /* ---- the mechanism ---- */
@@ -65,6 +67,20 @@ END_TEST
 
 /* ---- real ones ---- */
 
+static unsigned copying, stepping;
+
+static void note_progress(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    ck_assert_uint_gt(total, 0);
+    if (strstr(what, "copying") != NULL && stepping == 0)
+        copying++;
+    else if (strstr(what, "up to date") != NULL && done < total)
+        stepping++;
+    else
+        ck_abort_msg("%s done=%d total=%d", what, (int)done, (int)total);
+}
+
 static void make_old(const char *name)
 {
     const char *dir = getenv("srcdir");
@@ -114,7 +130,9 @@ START_TEST(version_1)
     remove_dir();
     make_dir();
     make_old("v1.sql");
-    p = open_as(PERSIST_OPENED);
+    p = open_with(&plain, PERSIST_OPENED);
+    ck_assert_uint_ge(copying, 1);
+    ck_assert_uint_ge(stepping, 1);
     ck_assert_int_eq(test_info.migrated_from, 1);
     ck_assert_uint_eq(count_files("caddis.db.v1-", copy), 1);
     ck_assert_str_eq(copy, test_info.backup);
