@@ -23,7 +23,7 @@ static void check_session(const struct broker *b, const struct session *s)
 {
     const struct flow *f = s->flow;
     uint32_t queued = 0, inflight = 0, subs = 0;
-    uint64_t window_bytes = 0;
+    uint64_t window_bytes = 0, tail_bytes = 0;
     int64_t last = 0;
     bool before_next = true;
 
@@ -47,6 +47,7 @@ static void check_session(const struct broker *b, const struct session *s)
         assert(d->position > last);
         last = d->position;
         queued += d->state == QUEUED;
+        tail_bytes += d->state == QUEUED ? msg_bytes(d->msg) : 0;
         assert(journal_on(&b->journal) && s->durable);
     }
     RING_EACH(l, s->subs)
@@ -54,6 +55,8 @@ static void check_session(const struct broker *b, const struct session *s)
     assert(queued == f->queued);
     assert(inflight == f->inflight);
     assert(window_bytes == f->window_bytes);
+    assert(s->backlog > s->parked || journal_drops_oldest(&b->journal, s) ||
+           s->queued_bytes == window_bytes + tail_bytes);
     assert(subs == s->sub_count);
     assert(s->parked <= s->backlog);
     if (s->conn == NULL && journal_on(&b->journal))

@@ -228,6 +228,24 @@ static bool queue_full(const struct broker *b, const struct session *s, uint64_t
     return b->cfg->max_queued_bytes > 0 && s->queued_bytes + bytes > b->cfg->max_queued_bytes;
 }
 
+/* Of what is QUEUED in RAM. */
+static uint64_t bytes_in_ram(const struct session *s)
+{
+    uint64_t n = s->flow->window_bytes;
+
+    LIST_EACH(l, &s->flow->tail)
+        n += at(l)->state == QUEUED ? msg_bytes(at(l)->msg) : 0;
+    return n;
+}
+
+/* Of the oldest message that is only in the store: the average. */
+static uint64_t guess_bytes(const struct session *s)
+{
+    uint64_t in_ram = bytes_in_ram(s);
+
+    return s->queued_bytes > in_ram ? (s->queued_bytes - in_ram) / (s->backlog - s->parked) : 0;
+}
+
 /* Room for a new message by giving up the oldest one that waits. Order: window, then the store, then tail. */
 static bool drop_oldest(struct broker *b, struct session *s)
 {
@@ -240,8 +258,11 @@ static bool drop_oldest(struct broker *b, struct session *s)
             return true;
         }
     if (s->backlog > s->parked) {
+        uint64_t guess = guess_bytes(s);
+
         drop(b, s, "queue-full", (struct view){ NULL, 0 });
-        journal_drop_oldest(b, s);
+        journal_drop_oldest(b, s, guess);
+        s->queued_bytes -= guess;
         s->backlog--;
         return true;
     }
@@ -406,9 +427,12 @@ static int paged(void *arg, const struct persist_queue *q, const struct persist_
         s->backlog--;
     if (q->state != PERSIST_QUEUED && s->parked > 0)
         s->parked--;
+    if (q->state == PERSIST_QUEUED)
+        s->queued_bytes -= q->bytes;
     if (d->state == QUEUED) {
         f->queued++;
         f->window_bytes += msg_bytes(d->msg);
+        s->queued_bytes += msg_bytes(d->msg);       /* as q->bytes says, but for rows that others have changed */
     }
     return 0;
 }
@@ -440,9 +464,11 @@ static struct delivery *refill(struct broker *b, struct session *s)
     if (s->flow->next != &s->flow->window)
         return at(s->flow->next);
     if (s->backlog > 0) {
-        enum persist_rc rc = persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, PAGE_ROWS,
-                                                PAGE_BYTES, paged, &p);
+        enum persist_rc rc;
 
+        if (journal_drops_oldest(&b->journal, s))
+            journal_commit_now(b);      /* or what is to be dropped would be fetched */
+        rc = persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, PAGE_ROWS, PAGE_BYTES, paged, &p);
         if (rc != PERSIST_OK) {
             log_error("queue can't be read id=%s error=%s", log_q(s->ident->data, s->ident->id_len),
                       log_qs(persist_error(b->journal.db)));
@@ -453,6 +479,7 @@ static struct delivery *refill(struct broker *b, struct session *s)
             /* Rows that broke the rules, or were taken out by somebody else. */
             log_warning("rows missing in the store id=%s rows=%u", log_q(s->ident->data, s->ident->id_len), s->backlog);
             s->backlog = s->parked = 0;
+            s->queued_bytes = bytes_in_ram(s);
         }
     }
     if (s->backlog == 0 && s->flow->next == &s->flow->window && !list_empty(&s->flow->tail) && !tail_to_window(b, s))

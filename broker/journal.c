@@ -203,8 +203,8 @@ void journal_forget_session(struct broker *b, struct session *s)
         j->sessions.v[s->mark - 1] = NULL;
     s->mark = 0;
     for (size_t i = 0; i < j->drop_oldest.n; i++)
-        if (j->drop_oldest.v[i] == s)
-            j->drop_oldest.v[i] = NULL;
+        if (j->drop_oldest.v[i].s == s)
+            j->drop_oldest.v[i].s = NULL;
 }
 
 void journal_session_del(struct broker *b, struct session *s)
@@ -287,14 +287,22 @@ void journal_retained_del(struct broker *b, int64_t id)
     op(b, OP_RETAINED_DEL, id);
 }
 
-void journal_drop_oldest(struct broker *b, struct session *s)
+void journal_drop_oldest(struct broker *b, struct session *s, uint64_t guess)
 {
     struct journal *j = &b->journal;
 
     if (!journal_on(j) || !GROW(b, j->drop_oldest, 1))
         return;
-    j->drop_oldest.v[j->drop_oldest.n++] = s;
+    j->drop_oldest.v[j->drop_oldest.n++] = (struct journal_oldest){ s, guess, guess };
     lazily(b);
+}
+
+bool journal_drops_oldest(const struct journal *j, const struct session *s)
+{
+    for (size_t i = 0; i < j->drop_oldest.n; i++)
+        if (j->drop_oldest.v[i].s == s)
+            return true;
+    return false;
 }
 
 static char *keep_text(struct view v)

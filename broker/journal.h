@@ -52,6 +52,12 @@ struct journal_gone {
     bool shared;
 };
 
+/* The oldest message that waits for a session, to be dropped unread. */
+struct journal_oldest {
+    struct session *s;              /* NULL: it has ended since */
+    uint64_t guess, bytes;          /* what was taken from queued_bytes; what it was, known once it is deleted */
+};
+
 /* Messages that were dropped, to be added to the store's counters. */
 struct journal_dropped {
     char *client_id, *topic;        /* malloc'ed, in class JOURNAL */
@@ -74,7 +80,7 @@ struct journal {
     JOURNAL_ARRAY(uint8_t) bytes;
     JOURNAL_ARRAY(struct journal_gone) gone;
     JOURNAL_ARRAY(struct session *) sessions;       /* rows to put, see session.mark; NULL: it has ended since */
-    JOURNAL_ARRAY(struct session *) drop_oldest;    /* one entry a message; NULL: the session has ended since */
+    JOURNAL_ARRAY(struct journal_oldest) drop_oldest;
     JOURNAL_ARRAY(struct journal_dropped) dropped;
     JOURNAL_ARRAY(int64_t) ended;                   /* sessions whose queues are being deleted, in slices */
     uint32_t unstored;              /* deliveries in fresh and due */
@@ -135,8 +141,11 @@ void journal_delivery_changed(struct broker *b, struct delivery *d);
 void journal_delivery_gone(struct broker *b, struct delivery *d);
 /* A session ends: nothing may point to it any more. */
 void journal_forget_session(struct broker *b, struct session *s);
-/* The store forgets the oldest message that waits for the session, and nobody has it in RAM. */
-void journal_drop_oldest(struct broker *b, struct session *s);
+/* The store forgets the oldest message that waits for the session, and nobody has it in RAM. Its size is a guess, put
+ * right in queued_bytes when it is known. */
+void journal_drop_oldest(struct broker *b, struct session *s, uint64_t guess);
+/* Is one of these still to be done? */
+bool journal_drops_oldest(const struct journal *j, const struct session *s);
 
 /* Lazily; soon false: it is written when there is a commit anyway, and causes none. */
 void journal_session_put(struct broker *b, struct session *s, bool soon);

@@ -141,14 +141,12 @@ static enum persist_rc write_retained(struct broker *b, const struct retained *r
 static enum persist_rc write_drops(struct journal *j)
 {
     for (size_t i = 0; i < j->drop_oldest.n; i++) {
-        struct session *s = j->drop_oldest.v[i];
+        struct journal_oldest *o = &j->drop_oldest.v[i];
         int64_t position;
-        uint64_t bytes;
         bool found;
 
-        if (s == NULL)
-            continue;
-        TRY(persist_queue_drop_oldest(j->db, s->db_id, &found, &position, &bytes));
+        if (o->s != NULL)
+            TRY(persist_queue_drop_oldest(j->db, o->s->db_id, &found, &position, &o->bytes));
     }
     return PERSIST_OK;
 }
@@ -256,6 +254,17 @@ static void written(struct broker *b, struct delivery *d)
     }
 }
 
+static void forget_drops(struct journal *j)
+{
+    for (size_t i = 0; i < j->drop_oldest.n; i++) {
+        const struct journal_oldest *o = &j->drop_oldest.v[i];
+
+        if (o->s != NULL)
+            o->s->queued_bytes += o->guess - o->bytes;
+    }
+    j->drop_oldest.n = 0;
+}
+
 static void forget_ops(struct broker *b)
 {
     struct journal *j = &b->journal;
@@ -274,7 +283,8 @@ static void forget_ops(struct broker *b)
         mem_free(MEM_JOURNAL, j->dropped.v[i].client_id);
         mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
     }
-    j->ops.n = j->bytes.n = j->gone.n = j->drop_oldest.n = j->dropped.n = 0;
+    forget_drops(j);
+    j->ops.n = j->bytes.n = j->gone.n = j->dropped.n = 0;
 }
 
 static void make_room(struct broker *b)
@@ -287,7 +297,8 @@ static void make_room(struct broker *b)
     }
     while (!list_empty(&j->changed))
         written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
-    j->gone.n = j->drop_oldest.n = 0;
+    forget_drops(j);
+    j->gone.n = 0;
 }
 
 enum persist_rc journal_write(struct broker *b)
