@@ -43,10 +43,17 @@ struct access_rights {
 
 /* ---- files ---- */
 
+struct loading {
+    struct broker *b;
+    bool failed;
+};
+
 static void say_error(void *arg, const char *line)
 {
-    *(bool *)arg = true;
-    log_error("%s", line);
+    struct loading *l = arg;
+
+    l->failed = true;
+    broker_error(l->b, line);
 }
 
 static bool same(const char *a, const char *b)
@@ -54,10 +61,8 @@ static bool same(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-static bool load(struct policy *v, unsigned i)
+static void load(struct policy *v, unsigned i, struct loading *l)
 {
-    bool failed = false;
-
     for (unsigned k = 0; k < i; k++) {
         if (v[i].users == NULL && same(v[i].password_file, v[k].password_file))
             v[i].users = v[k].users;
@@ -65,10 +70,9 @@ static bool load(struct policy *v, unsigned i)
             v[i].acl = v[k].acl;
     }
     if (v[i].password_file != NULL && v[i].users == NULL)
-        v[i].users = passwd_load(v[i].password_file, say_error, &failed);
+        v[i].users = passwd_load(v[i].password_file, say_error, l);
     if (v[i].acl_file != NULL && v[i].acl == NULL)
-        v[i].acl = acl_load(v[i].acl_file, say_error, &failed);
-    return !failed;
+        v[i].acl = acl_load(v[i].acl_file, say_error, l);
 }
 
 static void free_policies(struct policy *v, unsigned n)
@@ -86,24 +90,27 @@ static void free_policies(struct policy *v, unsigned n)
     mem_free(MEM_OTHER, v);
 }
 
-static struct policy *load_policies(const struct config *cfg)
+/* In the order of our listeners, which may stand in another order in the file. */
+static struct policy *load_policies(struct broker *b, const struct config *cfg)
 {
-    struct policy *v = mem_zero(MEM_OTHER, cfg->listener_count * sizeof *v);
-    bool ok = v != NULL;
+    struct policy *v = mem_zero(MEM_OTHER, b->listener_count * sizeof *v);
+    struct loading l = { .b = b };
 
-    for (unsigned i = 0; v != NULL && i < cfg->listener_count; i++) {
-        v[i].password_file = cfg->listeners[i].auth.password_file;
-        v[i].acl_file = cfg->listeners[i].auth.acl_file;
-        ok &= load(v, i);
+    for (unsigned i = 0; v != NULL && i < b->listener_count; i++) {
+        const struct config_auth *a = &config_listener_named(cfg, b->listeners[i].cfg->name)->auth;
+
+        v[i].password_file = a->password_file;
+        v[i].acl_file = a->acl_file;
+        load(v, i, &l);
     }
-    if (ok)
-        return v;
-    if (v != NULL)
-        free_policies(v, cfg->listener_count);
-    return NULL;
+    if (v != NULL && l.failed) {
+        free_policies(v, b->listener_count);
+        return NULL;
+    }
+    return v;
 }
 
-struct auth *auth_new(const struct config *cfg)
+struct auth *auth_new(struct broker *b)
 {
     struct auth *a = mem_zero(MEM_OTHER, sizeof *a);
     const char *why;
@@ -117,8 +124,8 @@ struct auth *auth_new(const struct config *cfg)
     }
     a->cache = passwd_cache_new(CACHE_ENTRIES);
     a->pace = pace_new();
-    a->v = load_policies(cfg);
-    a->n = cfg->listener_count;
+    a->v = load_policies(b, b->cfg);
+    a->n = b->listener_count;
     if (a->cache == NULL || a->pace == NULL || a->v == NULL ||
         getrandom(a->fake_key, sizeof a->fake_key, 0) != (ssize_t)sizeof a->fake_key)
         auth_free(&a);
@@ -383,22 +390,10 @@ static void refresh_rights(struct broker *b, struct session *s)
 
 bool auth_reload(struct broker *b, const struct config *cfg)
 {
-    struct policy *v = mem_zero(MEM_OTHER, b->auth->n * sizeof *v), *old = b->auth->v;
-    bool ok = v != NULL;
+    struct policy *v = load_policies(b, cfg), *old = b->auth->v;
 
-    /* In the order of our listeners, which may stand in another order in the file. */
-    for (unsigned i = 0; v != NULL && i < b->auth->n; i++)
-        for (unsigned k = 0; k < cfg->listener_count; k++)
-            if (strcmp(cfg->listeners[k].name, b->listeners[i].cfg->name) == 0) {
-                v[i].password_file = cfg->listeners[k].auth.password_file;
-                v[i].acl_file = cfg->listeners[k].auth.acl_file;
-                ok &= load(v, i);
-            }
-    if (!ok) {
-        if (v != NULL)
-            free_policies(v, b->auth->n);
+    if (v == NULL)
         return false;
-    }
     b->auth->v = v;
     for (struct session *s = session_each(&b->sessions, NULL); s != NULL; s = session_each(&b->sessions, s))
         refresh_rights(b, s);

@@ -8,11 +8,11 @@
 struct auth;
 struct pace;
 
-/* Loads what the configuration names; errors are logged, all of them. NULL: there was one. */
-struct auth *auth_new(const struct config *cfg);
+/* Loads what the listeners' configuration names; errors go to broker_error(), all of them. NULL: there was one. */
+struct auth *auth_new(struct broker *b);
 void auth_free(struct auth **a);
-/* Loads it again for a new configuration with the same listeners and applies it to the sessions there are. false: there
- * was an error (logged), nothing has changed. */
+/* Loads it again for a new configuration that has all our listeners, and applies it to the sessions there are. false:
+ * there was an error (said), nothing has changed. */
 bool auth_reload(struct broker *b, const struct config *cfg);
 /* The pacing of failed logins. */
 struct pace *auth_pace(struct broker *b);

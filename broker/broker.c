@@ -203,11 +203,12 @@ struct broker *broker_new(struct config *cfg, char **why)
     mem_tune();
     if (!init(b) || !listen_open(b, why))
         goto fail;
-    b->auth = auth_new(cfg);
-    if (b->auth == NULL || !listen_load_tls(b)) {
+    b->auth = auth_new(b);
+    if (b->auth == NULL || !listen_load_tls(b, cfg)) {
         *why = strdup("a file that the configuration names has errors, see above");
         goto fail;
     }
+    listen_take_tls(b, true);
     if (cfg->persistence)
         make_dir_of(cfg, cfg->store_path);
     if (cfg->enable_control)
@@ -265,10 +266,15 @@ void broker_free(struct broker *b)
 
 /* ---- reload ---- */
 
-static void say_error(void *arg, const char *line)
+void broker_error(struct broker *b, const char *line)
 {
     log_error("%s", line);
-    control_reload_says(arg, line);
+    control_reload_says(b, line);
+}
+
+static void say_error(void *arg, const char *line)
+{
+    broker_error(arg, line);
 }
 
 static void say_fixed(void *arg, const char *key)
@@ -278,15 +284,6 @@ static void say_fixed(void *arg, const char *key)
     snprintf(line, sizeof line, "%s changes with the next start, not with a reload", key);
     log_warning("%s", line);
     control_reload_says(arg, line);
-}
-
-/* Settings of a listener that open connections and sessions depend on stay as they were. */
-static void keep_fixed(const struct config_listener *was, struct config_listener *now)
-{
-    char *mount_point = was->mount_point != NULL ? strdup(was->mount_point) : NULL;
-
-    free(now->mount_point);
-    now->mount_point = mount_point;
 }
 
 /* Every listener must be in the new file, or it could not be said what its clients may do. */
@@ -306,20 +303,16 @@ static bool may_adopt(struct broker *b, struct config *now)
 
 static void adopt(struct broker *b, struct config *now)
 {
-    for (unsigned i = 0; i < b->listener_count; i++) {
-        struct config_listener *l = config_listener_named(now, b->listeners[i].cfg->name);
-
-        keep_fixed(b->listeners[i].cfg, l);
-        b->listeners[i].cfg = l;
-    }
+    for (unsigned i = 0; i < b->listener_count; i++)
+        b->listeners[i].cfg = config_listener_named(now, b->listeners[i].cfg->name);
 }
 
 static void take(struct broker *b, struct config *now)
 {
     struct log_options o = config_log_options(now);
 
+    config_keep_fixed(b->cfg, now, say_fixed, b);
     adopt(b, now);
-    config_diff_fixed(b->cfg, now, say_fixed, b);
     config_free(b->cfg);
     b->cfg = now;
     o.topic = sys_log;
@@ -338,13 +331,15 @@ static bool reload(struct broker *b)
     bool taken = now != NULL && may_adopt(b, now);
 
     daemon_notify("RELOADING=1");
-    if (taken && (!listen_reload_tls(b, now) || !auth_reload(b, now))) {
-        say_error(b, "a file that the configuration names has errors; the log says which");
+    if (taken && listen_load_tls(b, now)) {
+        taken = auth_reload(b, now);
+        if (taken)
+            take(b, now);
+        listen_take_tls(b, taken);
+    } else {
         taken = false;
     }
-    if (taken) {
-        take(b, now);
-    } else {
+    if (!taken) {
         log_error("not reloaded, the old configuration stays in use");
         config_free(now);
     }

@@ -84,6 +84,8 @@ void broker_stop(struct broker *b, int exit_code);
 void broker_left(struct broker *b);
 /* The store can be written again: reads from those who had to wait. */
 void broker_unpause(struct broker *b);
+/* What an operator has to put right: for the log, and for whoever asked for the reload under way. */
+void broker_error(struct broker *b, const char *line);
 /* Asserts what must hold between two turns. For tests and debug builds. */
 void broker_check(struct broker *b);
 

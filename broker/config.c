@@ -473,15 +473,7 @@ const char *config_where(const struct config *c, const char *section, const char
     return out;
 }
 
-static const struct config_listener *same_listener(const struct config *c, const char *name)
-{
-    for (unsigned i = 0; i < c->listener_count; i++)
-        if (strcmp(c->listeners[i].name, name) == 0)
-            return &c->listeners[i];
-    return NULL;
-}
-
-static void diff_listener(const struct config_listener *was, const struct config_listener *now,
+static void keep_listener(const struct config_listener *was, struct config_listener *now,
                           void (*say)(void *arg, const char *key), void *arg)
 {
     char text[256];
@@ -490,12 +482,13 @@ static void diff_listener(const struct config_listener *was, const struct config
         const struct directive *d = &config_directives[i];
         if (d->section != SECTION_listener || !(d->flags & FIXED) || value_same(d, was, now))
             continue;
+        value_copy(d, now, d, was);
         snprintf(text, sizeof text, "[listener %.100s] %s", now->name, d->key);
         say(arg, text);
     }
 }
 
-void config_diff_fixed(const struct config *was, const struct config *now,
+void config_keep_fixed(const struct config *was, struct config *now,
                        void (*say)(void *arg, const char *key), void *arg)
 {
     char text[256];
@@ -504,20 +497,21 @@ void config_diff_fixed(const struct config *was, const struct config *now,
         const struct directive *d = &config_directives[i];
         if (d->section == SECTION_listener || !(d->flags & FIXED) || value_same(d, was, now))
             continue;
+        value_copy(d, now, d, was);
         snprintf(text, sizeof text, "[%s] %s", config_sections[d->section].name, d->key);
         say(arg, text);
     }
     for (unsigned i = 0; i < now->listener_count; i++) {
-        const struct config_listener *old = same_listener(was, now->listeners[i].name);
+        const struct config_listener *old = config_listener_named(was, now->listeners[i].name);
         if (old != NULL) {
-            diff_listener(old, &now->listeners[i], say, arg);
+            keep_listener(old, &now->listeners[i], say, arg);
             continue;
         }
         snprintf(text, sizeof text, "[listener %.100s] (new)", now->listeners[i].name);
         say(arg, text);
     }
     for (unsigned i = 0; i < was->listener_count; i++)
-        if (same_listener(now, was->listeners[i].name) == NULL) {
+        if (config_listener_named(now, was->listeners[i].name) == NULL) {
             snprintf(text, sizeof text, "[listener %.100s] (gone)", was->listeners[i].name);
             say(arg, text);
         }

@@ -127,8 +127,9 @@ static inline struct log_options config_log_options(const struct config *c)
     return (struct log_options){ .dests = c->log_dests, .file = c->log_file, .level = c->log_level,
                                  .timestamp = c->log_timestamp, .facility = c->log_facility };
 }
-/* Names of the keys that differ between two configurations and can't change without a restart, one call each. */
-void config_diff_fixed(const struct config *was, const struct config *now,
+/* Keys that differ between two configurations and can't change without a restart: `now` gets the old value, and `say`
+ * the name, one call each. Also told of listeners that are new or gone. */
+void config_keep_fixed(const struct config *was, struct config *now,
                        void (*say)(void *arg, const char *key), void *arg);
 /* "caddis.ini:12" where the key was written, or its listener starts; "caddis.ini: [section]" if it was not. listener:
  * index or -1. Fills `out` and returns it. */

@@ -99,64 +99,53 @@ void listener_accept(struct broker *b, struct listener *l, int fd, const char *p
         conn_close(b, c, CLOSE_NO_MEMORY);
 }
 
-static struct tls_context *load_tls(const struct config_listener *cfg, bool *ok)
-{
-    char *why = NULL;
-    struct tls_context *t = tls_context_new(cfg, &why);
-
-    if (t == NULL) {
-        log_error("TLS is not possible listener=%s error=%s", log_qs(cfg->name), log_qs(why));
-        *ok = false;
-    }
-    free(why);
-    return t;
-}
-
-bool listen_load_tls(struct broker *b)
+bool listen_load_tls(struct broker *b, const struct config *cfg)
 {
     bool ok = true;
 
     for (unsigned i = 0; i < b->listener_count; i++) {
         struct listener *l = &b->listeners[i];
+        const struct config_listener *now = config_listener_named(cfg, l->cfg->name);
+        char *why = NULL, line[1024];
 
-        if (!tls_wanted(l->cfg))
+        if (!tls_wanted(now))
             continue;
-        l->tls = load_tls(l->cfg, &ok);
-        l->tls_seen_ms = b->now_ms;
-        if (l->tls != NULL)
-            warn_expiry(b, l);
-    }
-    return ok;
-}
-
-/* Twice: first whether all of them can be loaded, then for good. */
-bool listen_reload_tls(struct broker *b, struct config *now)
-{
-    bool ok = true;
-
-    for (unsigned i = 0; i < b->listener_count; i++) {
-        const struct config_listener *cfg = config_listener_named(now, b->listeners[i].cfg->name);
-        struct tls_context *t;
-
-        if (cfg == NULL || b->listeners[i].tls == NULL || !tls_wanted(cfg))
-            continue;
-        t = load_tls(cfg, &ok);
-        tls_context_free(&t);
-    }
-    for (unsigned i = 0; ok && i < b->listener_count; i++) {
-        struct listener *l = &b->listeners[i];
-        const struct config_listener *cfg = config_listener_named(now, l->cfg->name);
-        char *why = NULL;
-
-        if (cfg == NULL || l->tls == NULL || !tls_wanted(cfg))
-            continue;
-        if (tls_context_reload(l->tls, cfg, &why))
-            warn_expiry(b, l);
-        else
-            log_error("certificates stay as they were listener=%s error=%s", log_qs(l->cfg->name), log_qs(why));
+        l->tls_next = tls_context_new(now, &why);
+        if (l->tls_next == NULL) {
+            snprintf(line, sizeof line, "TLS is not possible listener=%s error=%s", log_qs(now->name), log_qs(why));
+            broker_error(b, line);
+            ok = false;
+        }
         free(why);
     }
+    if (!ok)
+        listen_take_tls(b, false);
     return ok;
+}
+
+/* It has begun to accept: what follows is a reload. */
+static bool serving(const struct listener *l)
+{
+    return l->socket_count > 0 && l->sockets[0].source.fd >= 0;
+}
+
+void listen_take_tls(struct broker *b, bool take)
+{
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        struct listener *l = &b->listeners[i];
+        struct tls_context *old = take ? l->tls : l->tls_next;
+
+        if (take && (l->tls != NULL) != (l->tls_next != NULL) && serving(l))
+            log_warning("listener=%s: from now on new connections %s", log_qs(l->cfg->name),
+                        l->tls_next != NULL ? "must speak TLS" : "speak plain MQTT, without TLS");
+        if (take)
+            l->tls = l->tls_next;
+        l->tls_next = NULL;
+        tls_context_free(&old);
+        l->tls_seen_ms = b->now_ms;
+        if (take && l->tls != NULL)
+            warn_expiry(b, l);
+    }
 }
 
 static void pause_accepting(struct broker *b, bool pause)

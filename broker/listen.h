@@ -24,6 +24,7 @@ struct listener {
     struct timer retry;             /* address not there yet, or no descriptors left */
     bool paused;
     struct tls_context *tls;        /* NULL: plain */
+    struct tls_context *tls_next;   /* between listen_load_tls() and listen_take_tls() */
     uint64_t tls_seen_ms;           /* when its files were last looked at */
 };
 
@@ -31,10 +32,12 @@ struct listener {
 bool listen_open(struct broker *b, char **why);
 /* A new connection on this listener; the fd is taken over. */
 void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer);
-/* Certificates, keys and what else the listeners name: loaded for the first time, or again. All or nothing; false: what
- * is wrong has been logged. */
-bool listen_load_tls(struct broker *b);
-bool listen_reload_tls(struct broker *b, struct config *now);
+/* Loads certificates, keys and what else the listeners name in this configuration, beside those in use. All or nothing;
+ * false: broker_error() has been told what is wrong. */
+bool listen_load_tls(struct broker *b, const struct config *cfg);
+/* New connections get what was loaded, also where that is TLS for the first time or no longer; the listeners have their
+ * new configuration. take false: it is thrown away. */
+void listen_take_tls(struct broker *b, bool take);
 /* Starts accepting. */
 void listen_start(struct broker *b);
 void listen_stop(struct broker *b);      /* stops accepting; open connections stay */
