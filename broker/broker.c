@@ -9,6 +9,7 @@
 #include "broker/listen.h"
 #include "broker/login.h"
 #include "broker/route.h"
+#include "broker/service.h"
 #include "broker/tls.h"
 
 #include <errno.h>
@@ -78,6 +79,24 @@ void broker_left(struct broker *b)
         timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);
 }
 
+/* ---- signs of life ---- */
+
+static void alive(struct timer *t, void *arg)
+{
+    struct broker *b = arg;
+
+    service_alive();
+    timer_arm(&b->wheel, t, b->now_ms + b->watchdog_ms);
+}
+
+/* Whoever starts us may ask for a sign of life. It comes from a timer of the loop: a loop that hangs gives none. */
+static void watch_over(struct broker *b)
+{
+    b->watchdog_ms = service_watchdog_ms();
+    if (b->watchdog_ms > 0)
+        timer_arm(&b->wheel, &b->watchdog, b->now_ms);
+}
+
 /* ---- start ---- */
 
 static void read_clocks(void *arg)
@@ -100,6 +119,7 @@ static bool init(struct broker *b)
     hash_key_init(&b->key);
     journal_init(b, NULL, false);
     timer_init(&b->trim, trim);
+    timer_init(&b->watchdog, alive);
     b->read_buffer = mmap(NULL, READ_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (b->read_buffer == MAP_FAILED) {
         b->read_buffer = NULL;
@@ -143,6 +163,7 @@ static void progress(void *arg, const char *what, uint64_t done, uint64_t total)
     struct progress *p = arg;
     uint64_t now_ms = clock_mono_ms();
 
+    service_starting(what, done);
     if (p->what == what && now_ms - p->said_ms < PROGRESS_EVERY_MS)
         return;
     *p = (struct progress){ what, now_ms };
@@ -327,10 +348,12 @@ static void take(struct broker *b, struct config *now)
 /* false: the old configuration stays in use. */
 static bool reload(struct broker *b)
 {
-    struct config *now = config_load(b->cfg->path, say_error, b);
-    bool taken = now != NULL && may_adopt(b, now);
+    struct config *now;
+    bool taken;
 
-    daemon_notify("RELOADING=1");
+    service_reloading();
+    now = config_load(b->cfg->path, say_error, b);
+    taken = now != NULL && may_adopt(b, now);
     if (taken && listen_load_tls(b, now)) {
         taken = auth_reload(b, now);
         if (taken)
@@ -344,7 +367,7 @@ static bool reload(struct broker *b)
         config_free(now);
     }
     log_reopen();
-    daemon_notify("READY=1");
+    service_reloaded(taken);
     return taken;
 }
 
@@ -400,6 +423,7 @@ static void say_goodbye(struct broker *b)
 {
     struct journal *j = &b->journal;
 
+    service_stopping();
     listen_stop(b);
     if (journal_on(j) && !j->broken && journal_commit_now(b) && persist_sync_wait(j->db) == PERSIST_OK) {
         j->durable = j->seq;
@@ -423,6 +447,7 @@ int broker_run(struct broker *b)
         o.topic_arg = b;
         log_open(&o);
     }
+    watch_over(b);
     while (!b->stopping) {
         loop_wait(&b->loop, wait_ms(b), read_clocks, b);
         broker_turn(b);

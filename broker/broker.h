@@ -57,6 +57,8 @@ struct broker {
     struct log_limit limit_drop, limit_peer, limit_deny, limit_shed;
     struct encoded *encoded;
     struct timer trim;              /* gives free memory back to the system after many have left */
+    struct timer watchdog;          /* signs of life for the service manager */
+    uint64_t watchdog_ms;           /* this often; 0: not asked for */
     unsigned left;                  /* connections and sessions that ended since */
     uint64_t large_freed;           /* mem_large_freed at that time */
     uint8_t *read_buffer;           /* READ_BUFFER bytes */

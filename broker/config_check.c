@@ -80,11 +80,10 @@ static void check_unix(struct check *k, int i)
 
 /* ---- TLS ---- */
 
-/* Is the key written down for this listener? */
-static bool written(const struct check *k, const char *key, int i)
+bool config_written(const struct config *c, const char *key, int listener)
 {
-    for (unsigned m = 0; m < k->c->mark_count; m++)
-        if (k->c->marks[m].listener == i && strcmp(config_directives[k->c->marks[m].directive].key, key) == 0)
+    for (unsigned m = 0; m < c->mark_count; m++)
+        if (c->marks[m].listener == listener && strcmp(config_directives[c->marks[m].directive].key, key) == 0)
             return true;
     return false;
 }
@@ -102,7 +101,7 @@ static void check_no_tls(struct check *k, int i)
         { "require_certificate", l->require_certificate },
         { "use_identity_as_username", l->use_identity_as_username },
         { "use_subject_as_username", l->use_subject_as_username },
-        { "tls_version", written(k, "tls_version", i) },
+        { "tls_version", config_written(k->c, "tls_version", i) },
         { "ciphers", l->ciphers != NULL },
         { "ciphers_tls1.3", l->ciphers_tls13 != NULL },
         { "dhparamfile", l->dhparamfile != NULL },

@@ -12,6 +12,8 @@ unsigned config_check_clashes(const struct config *c, bool sound,
 
 /* The listener is a Unix socket: its address is a path. */
 bool listener_is_unix(const struct config_listener *l);
+/* Is the key written down for this listener (its index), rather than left at its default? */
+bool config_written(const struct config *c, const char *key, int listener);
 /* "everybody on this machine, without a password": who can come in. false: nobody can. */
 bool listener_who(const struct config_listener *l, char *out, size_t cap);
 

@@ -1,22 +1,20 @@
-/* Background, pid file, account, descriptors, service manager.
+/* Background, pid file, account, descriptors.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/daemon.h"
 
 #include "broker/log.h"
+#include "broker/service.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,7 +80,7 @@ static void leave_terminal(void)
 
 void daemon_ready(void)
 {
-    daemon_notify("READY=1");
+    service_ready();
     if (ready_fd < 0)
         return;
     leave_terminal();
@@ -91,27 +89,6 @@ void daemon_ready(void)
         log_debug("nobody waits for the start");
     close(ready_fd);
     ready_fd = -1;
-}
-
-void daemon_notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    size_t len = path != NULL ? strlen(path) : 0;
-    int fd;
-
-    if (len < 2 || len >= sizeof to.sun_path || (path[0] != '/' && path[0] != '@'))
-        return;
-    memcpy(to.sun_path, path, len);
-    if (path[0] == '@')
-        to.sun_path[0] = '\0';  /* abstract name */
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-        log_warning("the service manager can't be told error=%s", log_qs(strerror(errno)));
-    close(fd);
 }
 
 /* Who holds it, for the message; 0 when the file does not say. */

@@ -1,5 +1,5 @@
 /* What a long-running Unix process owes its surroundings: going to the background, a pid file, an account without
- * rights, enough descriptors, word to the service manager.
+ * rights, enough descriptors.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_DAEMON_H
 #define CADDIS_BROKER_DAEMON_H
@@ -9,11 +9,9 @@
 /* Goes on in the background. The parent waits and exits with 0 at daemon_ready(), or with the exit status of
  * the child if it ends before that. -1: no fork (errno). */
 int daemon_fork(void);
-/* The broker serves: lets the waiting parent go, leaves the terminal. Tells the service manager (READY=1). Harmless
+/* The broker serves: lets the waiting parent go, leaves the terminal. Tells the service manager. Harmless
  * in the foreground. */
 void daemon_ready(void);
-/* One datagram to $NOTIFY_SOCKET, if there is one: "STOPPING=1", "RELOADING=1\nMONOTONIC_USEC=...". */
-void daemon_notify(const char *state);
 
 /* Creates and locks the file and writes our pid. -1: *why (malloc'ed): it can't be written, or another process that
  * still runs holds it. path NULL: nothing to do. */

@@ -30,8 +30,7 @@
 /* A certificate that ends sooner than this is warned of. */
 #define TLS_WARN_MS  (21 * (int64_t)DAY_MS)
 
-/* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix". */
-static void address_text(const struct sockaddr_storage *sa, char *out, size_t cap)
+void listen_address_text(const struct sockaddr_storage *sa, char *out, size_t cap)
 {
     char ip[INET6_ADDRSTRLEN] = "?";
 
@@ -51,7 +50,9 @@ static void address_text(const struct sockaddr_storage *sa, char *out, size_t ca
             snprintf(out, cap, "[%s]:%u", ip, ntohs(a->sin6_port));
         }
     } else {
-        snprintf(out, cap, "unix");
+        const char *path = ((const struct sockaddr_un *)sa)->sun_path;
+
+        snprintf(out, cap, "%s", sa->ss_family == AF_UNIX ? path : "?");
     }
 }
 
@@ -199,7 +200,10 @@ static void accept_ready(struct loop_source *s, unsigned events, void *arg)
                 out_of_descriptors(b, errno);
             return;                 /* EAGAIN, or a client that has gone already */
         }
-        address_text(&sa, peer, sizeof peer);
+        if (sa.ss_family == AF_UNIX)        /* a name, if it has one, is of its own choice */
+            strcpy(peer, "unix");
+        else
+            listen_address_text(&sa, peer, sizeof peer);
         if (!room_for_one(b, l)) {
             METRIC(b, CLIENTS_REFUSED)++;
             if (log_allow(&b->limit_peer, 5, b->now_ms))
@@ -218,6 +222,13 @@ static void accept_ready(struct loop_source *s, unsigned events, void *arg)
 
 /* ---- opening ---- */
 
+static bool bind_interface(const struct listener *l, int fd)
+{
+    const char *name = l->cfg->interface;
+
+    return name == NULL || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name)) == 0;
+}
+
 static int set_options(const struct listener *l, int fd, int family)
 {
     int on = 1;
@@ -228,39 +239,43 @@ static int set_options(const struct listener *l, int fd, int family)
         return -1;
     if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
         return -1;
-    if (l->cfg->interface != NULL && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, l->cfg->interface,
-                                                (socklen_t)strlen(l->cfg->interface)) < 0)
-        return -1;
-    return 0;
+    return bind_interface(l, fd) ? 0 : -1;
+}
+
+bool listener_add_socket(struct listener *l, int fd)
+{
+    struct listen_socket *s = &l->sockets[l->socket_count];
+    struct sockaddr_storage at = { 0 };
+    socklen_t len = sizeof at - 1;      /* a path may fill it without a NUL */
+
+    errno = EMFILE;
+    if (l->socket_count == LISTEN_SOCKETS || getsockname(fd, (struct sockaddr *)&at, &len) < 0)
+        return false;
+    if (l->passed && at.ss_family != AF_UNIX && !bind_interface(l, fd))
+        return false;
+    listen_address_text(&at, s->name, sizeof s->name);
+    s->source = (struct loop_source){ .fd = -1, .ready = accept_ready };
+    s->l = l;
+    s->pending_fd = fd;
+    l->socket_count++;
+    return true;
 }
 
 /* -1: errno. */
 static int open_one(struct listener *l, const struct sockaddr *sa, socklen_t len)
 {
-    struct listen_socket *s = &l->sockets[l->socket_count];
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_storage at = { 0 };
-    socklen_t at_len = sizeof at;
+    int err;
 
     if (fd < 0)
         return -1;
-    if (set_options(l, fd, sa->sa_family) < 0 || bind(fd, sa, len) < 0 || listen(fd, BACKLOG) < 0) {
-        int err = errno;
-
-        close(fd);
-        errno = err;
-        return -1;
-    }
-    getsockname(fd, (struct sockaddr *)&at, &at_len);
-    if (sa->sa_family == AF_UNIX)
-        snprintf(s->name, sizeof s->name, "%s", l->cfg->address);
-    else
-        address_text(&at, s->name, sizeof s->name);
-    s->source = (struct loop_source){ .fd = -1, .ready = accept_ready };
-    s->l = l;
-    s->pending_fd = fd;
-    l->socket_count++;
-    return 0;
+    if (set_options(l, fd, sa->sa_family) == 0 && bind(fd, sa, len) == 0 && listen(fd, BACKLOG) == 0 &&
+        listener_add_socket(l, fd))
+        return 0;
+    err = errno;
+    close(fd);
+    errno = err;
+    return -1;
 }
 
 static int open_unix(struct listener *l)
@@ -294,11 +309,6 @@ static int open_unix(struct listener *l)
     return rc;
 }
 
-static bool is_path(const char *address)
-{
-    return address != NULL && address[0] == '/';
-}
-
 /* Opens what can be opened. Returns the number of sockets; *err: why another could not. */
 static unsigned open_listener(struct listener *l, const char **err)
 {
@@ -309,7 +319,7 @@ static unsigned open_listener(struct listener *l, const char **err)
     int rc;
 
     *err = NULL;
-    if (is_path(l->cfg->address)) {
+    if (listener_is_unix(l->cfg)) {
         if (open_unix(l) < 0)
             *err = strerror(errno);
         return l->socket_count;
@@ -351,8 +361,8 @@ static void start_listener(struct broker *b, struct listener *l)
             log_error("can't listen name=%s error=%s", log_qs(l->cfg->name), log_qs(strerror(errno)));
             continue;
         }
-        log_notice("listening name=%s on %s protocol=mqtt%s", log_qs(l->cfg->name), s->name,
-                   l->tls != NULL ? " tls=yes" : "");
+        log_notice("listening name=%s on %s protocol=mqtt%s%s", log_qs(l->cfg->name), s->name,
+                   l->tls != NULL ? " tls=yes" : "", l->passed ? " opened_by=service-manager" : "");
     }
     if (l->socket_count > 0)
         say_who(l);
@@ -390,9 +400,15 @@ bool listen_open(struct broker *b, char **why)
         list_init(&l->conns);
         timer_init(&l->retry, retry);
     }
+    if (!listen_take_passed(b, why))
+        return false;
     for (unsigned i = 0; i < b->listener_count; i++) {
         struct listener *l = &b->listeners[i];
 
+        if (l->passed) {
+            open += l->socket_count;
+            continue;
+        }
         open += open_listener(l, &err);
         if (err != NULL) {
             last = err;
@@ -432,7 +448,7 @@ void listen_close(struct broker *b)
             loop_del(&b->loop, &l->sockets[k].source);
             close(l->sockets[k].pending_fd);
         }
-        if (l->socket_count > 0 && is_path(l->cfg->address))
+        if (l->socket_count > 0 && !l->passed && listener_is_unix(l->cfg))
             unlink(l->cfg->address);
         tls_context_free(&l->tls);
         assert(list_empty(&l->conns));

@@ -8,6 +8,7 @@
 #define LISTEN_SOCKETS 8
 
 struct tls_context;
+struct sockaddr_storage;
 
 struct listener {
     const struct config_listener *cfg;
@@ -22,6 +23,7 @@ struct listener {
     } sockets[LISTEN_SOCKETS];
     unsigned socket_count;
     struct timer retry;             /* address not there yet, or no descriptors left */
+    bool passed;                    /* the service manager opened its sockets */
     bool paused;
     struct tls_context *tls;        /* NULL: plain */
     struct tls_context *tls_next;   /* between listen_load_tls() and listen_take_tls() */
@@ -30,6 +32,13 @@ struct listener {
 
 /* Binds every address of every listener. false: not one socket could be opened; *why. */
 bool listen_open(struct broker *b, char **why);
+/* For listen_passed.c. The sockets that the service manager hands over, each to its listener. false: one of them is for
+ * none; *why. */
+bool listen_take_passed(struct broker *b, char **why);
+/* One more listening descriptor, taken over; accepted from once listen_start() has been called. false: errno. */
+bool listener_add_socket(struct listener *l, int fd);
+/* "192.0.2.7:51234", "[2001:db8::1]:51234", the path of a Unix socket. */
+void listen_address_text(const struct sockaddr_storage *sa, char *out, size_t cap);
 /* A new connection on this listener; the fd is taken over. */
 void listener_accept(struct broker *b, struct listener *l, int fd, const char *peer);
 /* Loads certificates, keys and what else the listeners name in this configuration, beside those in use. All or nothing;

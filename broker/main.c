@@ -145,7 +145,6 @@ static int serve(struct config *cfg)
         return fail_start(why);
     daemon_ready();
     code = broker_run(b);
-    daemon_notify("STOPPING=1");
     broker_free(b);
     return code;
 }

@@ -5,12 +5,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
 #include "broker/clock.h"
+#include "broker/service.h"
 #include "broker/will.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* After so many rows the service manager is told for the first time, and the clock looked at again; then so often. */
+enum { SAY_ROWS = 4096, SAY_MS = 5000 };
 
 struct loading {
     struct broker *b;
@@ -20,6 +24,7 @@ struct loading {
     uint64_t expired;
     bool clock_unset;               /* it is earlier than something stored */
     bool no_memory;
+    uint64_t rows, said_ms;         /* for the service manager */
 };
 
 static struct view view(struct blob v)
@@ -27,10 +32,25 @@ static struct view view(struct blob v)
     return (struct view){ v.p, v.len };
 }
 
+/* A large store takes its time, and whoever started us may lose patience. */
+static void still_loading(struct loading *l)
+{
+    uint64_t now_ms;
+
+    if (++l->rows % SAY_ROWS != 0)
+        return;
+    now_ms = clock_mono_ms();
+    if (l->rows > SAY_ROWS && now_ms - l->said_ms < SAY_MS)
+        return;
+    l->said_ms = now_ms;
+    service_starting("reading the store, rows", l->rows);
+}
+
 static struct session *by_id(struct loading *l, int64_t id)
 {
     size_t from = 0, to = l->n;
 
+    still_loading(l);
     while (from < to) {
         size_t mid = (from + to) / 2;
 
@@ -75,6 +95,7 @@ static int add_session(void *arg, const struct persist_session *p)
     struct ident *ident;
     struct session *s;
 
+    still_loading(l);
     if (p->client_id.len == 0 || p->client_id.len > UINT16_MAX || p->username.len > UINT16_MAX ||
         session_find(&b->sessions, view(p->client_id)) != NULL) {
         l->odd++;
@@ -190,6 +211,7 @@ static int add_retained(void *arg, const struct persist_retained *p)
     struct loading *l = arg;
     struct msg *m;
 
+    still_loading(l);
     if (!topic_name_valid(view(p->m.topic)) || p->m.qos > 2 || p->m.payload.len == 0) {
         l->odd++;
         return 0;
