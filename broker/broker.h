@@ -54,7 +54,8 @@ struct broker {
     bool drop_privileges;
     int exit_code;
     uint64_t stop_deadline_ms;
-    struct log_limit limit_drop, limit_peer, limit_deny, limit_shed;
+    struct log_limit limit_drop, limit_peer, limit_deny, limit_shed, limit_rate;
+    uint64_t rate_us;               /* max_connection_rate: when its allowance of a second will be full again */
     struct encoded *encoded;
     struct timer trim;              /* gives free memory back to the system after many have left */
     struct timer watchdog;          /* signs of life for the service manager */

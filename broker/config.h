@@ -29,7 +29,7 @@ struct config_listener {
     int socket_domain;                /* DOMAIN_* */
     int protocol;                     /* PROTOCOL_* */
     unsigned versions;                /* bit 3, 4, 5 */
-    uint32_t max_connections;
+    uint32_t max_connections, max_connection_rate;
     uint8_t max_qos;
     uint16_t max_topic_alias, max_topic_alias_broker;
     char *mount_point;
@@ -85,6 +85,7 @@ struct config {
 
     /* [limits] */
     uint32_t max_connections, max_clients;
+    uint32_t max_connection_rate;     /* a second */
     uint16_t max_inflight_messages;   /* 0 in the file becomes 65535 */
     uint64_t max_inflight_bytes;
     uint32_t max_queued_messages;     /* 0: no limit */

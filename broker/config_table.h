@@ -111,6 +111,8 @@ struct choice {
       "network connections in all")                                                                               \
     X(limits, max_clients, NUMBER, GLOBAL(max_clients), "0", 0, UINT32_MAX, 0, NULL,                              \
       "sessions, online and offline")                                                                             \
+    X(limits, max_connection_rate, NUMBER, GLOBAL(max_connection_rate), "0", 0, 1000000, 0, NULL,                 \
+      "new connections a second, after a first burst of as many; more of them wait in the system's queue")        \
     X(limits, max_inflight_messages, NUMBER, GLOBAL(max_inflight_messages), "20", 0, UINT16_MAX, ZERO_MAX, NULL,  \
       "QoS 1 and 2 messages in flight to one client; 0: 65535")                                                   \
     X(limits, max_inflight_bytes, SIZE, GLOBAL(max_inflight_bytes), "0", 0, UINT64_MAX / 2, 0, NULL,              \
@@ -166,6 +168,8 @@ struct choice {
       "3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0")                                                                      \
     X(listener, max_connections, NUMBER, LISTENER(max_connections), "0", 0, UINT32_MAX, 0, NULL,                  \
       "connections through this listener; 0: no limit of its own")                                                \
+    X(listener, max_connection_rate, NUMBER, LISTENER(max_connection_rate), "0", 0, 1000000, 0, NULL,             \
+      "new connections a second through this listener; 0: no limit of its own")                                   \
     X(listener, max_qos, NUMBER, LISTENER(max_qos), "2", 0, 2, 0, NULL, "highest QoS for its clients")            \
     X(listener, max_topic_alias, NUMBER, LISTENER(max_topic_alias), "10", 0, UINT16_MAX, 0, NULL,                 \
       "topic aliases a client may use towards the broker")                                                        \

@@ -149,15 +149,64 @@ void listen_take_tls(struct broker *b, bool take)
     }
 }
 
+static void accept_or_not(struct broker *b, struct listener *l)
+{
+    for (unsigned k = 0; k < l->socket_count; k++)
+        loop_want(&b->loop, &l->sockets[k].source, l->paused || l->held ? 0 : LOOP_READ);
+}
+
 static void pause_accepting(struct broker *b, bool pause)
 {
     for (unsigned i = 0; i < b->listener_count; i++) {
-        struct listener *l = &b->listeners[i];
-
-        l->paused = pause;
-        for (unsigned k = 0; k < l->socket_count; k++)
-            loop_want(&b->loop, &l->sockets[k].source, pause ? 0 : LOOP_READ);
+        b->listeners[i].paused = pause;
+        accept_or_not(b, &b->listeners[i]);
     }
+}
+
+/* How long the next connection has to wait for its turn. The allowance is kept as the time when it is full again. */
+static uint64_t rate_wait_ms(uint64_t full_us, uint32_t per_second, uint64_t now_ms)
+{
+    uint64_t next_us = per_second > 0 ? full_us + 1000000 / per_second : 0, now_us = now_ms * 1000 + 1000000;
+
+    return next_us > now_us ? (next_us - now_us + 999) / 1000 : 0;
+}
+
+static void rate_spend(uint64_t *full_us, uint32_t per_second, uint64_t now_ms)
+{
+    if (per_second > 0)
+        *full_us = (*full_us > now_ms * 1000 ? *full_us : now_ms * 1000) + 1000000 / per_second;
+}
+
+static void held_long_enough(struct timer *t, void *arg)
+{
+    struct listener *l = LIST_ENTRY(t, struct listener, hold);
+
+    l->held = false;
+    accept_or_not(arg, l);
+}
+
+static uint64_t must_wait_ms(const struct broker *b, const struct listener *l)
+{
+    uint64_t all_ms = rate_wait_ms(b->rate_us, b->cfg->max_connection_rate, b->now_ms);
+    uint64_t own_ms = rate_wait_ms(l->rate_us, l->cfg->max_connection_rate, b->now_ms);
+
+    return all_ms > own_ms ? all_ms : own_ms;
+}
+
+/* true: who is at the door must wait, which he does in the kernel's queue; nobody else waits for him. */
+static bool too_fast(struct broker *b, struct listener *l)
+{
+    uint64_t wait_ms = must_wait_ms(b, l);
+
+    if (wait_ms == 0)
+        return false;
+    l->held = true;
+    accept_or_not(b, l);
+    timer_arm(&b->wheel, &l->hold, b->now_ms + wait_ms);
+    if (log_allow(&b->limit_rate, 1, b->now_ms))
+        log_warning("new connections must wait listener=%s reason=\"max_connection_rate\" open=%u",
+                    log_qs(l->cfg->name), b->conn_count);
+    return true;
 }
 
 void listen_resume(struct broker *b)
@@ -189,7 +238,9 @@ static void accept_ready(struct loop_source *s, unsigned events, void *arg)
     struct listener *l = socket->l;
 
     (void)events;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    if (too_fast(b, l))
+        return;
+    for (int i = 0; i < ACCEPT_BATCH && must_wait_ms(b, l) == 0; i++) {
         struct sockaddr_storage sa = { 0 };
         socklen_t len = sizeof sa;
         int fd = accept4(s->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -200,8 +251,10 @@ static void accept_ready(struct loop_source *s, unsigned events, void *arg)
                 out_of_descriptors(b, errno);
             return;                 /* EAGAIN, or a client that has gone already */
         }
+        rate_spend(&b->rate_us, b->cfg->max_connection_rate, b->now_ms);
+        rate_spend(&l->rate_us, l->cfg->max_connection_rate, b->now_ms);
         if (sa.ss_family == AF_UNIX)        /* a name, if it has one, is of its own choice */
-            strcpy(peer, "unix");
+            snprintf(peer, sizeof peer, "unix");
         else
             listen_address_text(&sa, peer, sizeof peer);
         if (!room_for_one(b, l)) {
@@ -399,6 +452,7 @@ bool listen_open(struct broker *b, char **why)
         l->b = b;
         list_init(&l->conns);
         timer_init(&l->retry, retry);
+        timer_init(&l->hold, held_long_enough);
     }
     if (!listen_take_passed(b, why))
         return false;
@@ -444,6 +498,7 @@ void listen_close(struct broker *b)
         struct listener *l = &b->listeners[i];
 
         timer_disarm(&l->retry);
+        timer_disarm(&l->hold);
         for (unsigned k = 0; k < l->socket_count; k++) {
             loop_del(&b->loop, &l->sockets[k].source);
             close(l->sockets[k].pending_fd);

@@ -24,7 +24,10 @@ struct listener {
     unsigned socket_count;
     struct timer retry;             /* address not there yet, or no descriptors left */
     bool passed;                    /* the service manager opened its sockets */
-    bool paused;
+    bool paused;                    /* no descriptors, no memory, or the end is near: with all the others */
+    bool held;                      /* max_connection_rate */
+    struct timer hold;
+    uint64_t rate_us;               /* see struct broker */
     struct tls_context *tls;        /* NULL: plain */
     struct tls_context *tls_next;   /* between listen_load_tls() and listen_take_tls() */
     uint64_t tls_seen_ms;           /* when its files were last looked at */

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""The broker under a service manager: what it says to NOTIFY_SOCKET and when, which sockets it takes from LISTEN_FDS.
+"""The broker under a service manager: what it says to NOTIFY_SOCKET and when, which sockets it takes from LISTEN_FDS,
+and how fast it lets clients in.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -298,6 +299,55 @@ def strangers(tap, m):
     m.stop()
 
 
+# ---- how fast ----
+
+class Knocks:
+    """Connects at once with n clients; when each gets its CONNACK."""
+
+    def __init__(self, port, n):
+        self.began = time.monotonic()
+        self.clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(n)]
+        for c in self.clients:
+            c.sendall(CONNECT)
+            c.setblocking(False)
+        self.times = []
+
+    def wait(self, n, limit_s):
+        def in_now():
+            for c in self.clients:
+                try:
+                    if c.recv(4) == CONNACK:
+                        self.times.append(time.monotonic() - self.began)
+                except BlockingIOError:
+                    pass
+            return len(self.times) >= n
+        return until(in_now, limit_s)
+
+    def close(self):
+        for c in self.clients:
+            c.close()
+
+
+def accept_rate(tap, m):
+    m.start(OPEN + "[listener slow]\naddress = 127.0.0.1\nport = 0\nallow_anonymous = true\nmax_connection_rate = 5\n")
+    m.hears("READY=1")
+    slow = Knocks(m.port("slow"), 15)
+    tap.ok(slow.wait(5, 5), "a first burst")
+    tap.ok(slow.times[4] < 1.0, "is let in at once", repr(slow.times))
+    begin = time.monotonic()
+    tap.ok(all(knock(("127.0.0.1", m.port("a"))) for _ in range(20)), "another listener has no such limit")
+    tap.ok(time.monotonic() - begin < 1.0, "and does not wait")
+    tap.ok(slow.wait(15, 10), "in the end everybody is in")
+    tap.ok(1.8 <= slow.times[14] <= 4.0, "ten more, five a second", repr(slow.times))
+    tap.ok("new connections must wait listener=\"slow\" reason=\"max_connection_rate\"" in m.log(), "the log says so")
+    slow.close()
+    m.reload("[limits]\nmax_connection_rate = 4\n")
+    both = Knocks(m.port("a"), 8)
+    tap.ok(both.wait(8, 10) and 0.8 <= both.times[7] <= 3.0, "a limit for all listeners, by a reload", repr(both.times))
+    both.close()
+    m.stop()
+
+
 # ---- what a reload says ----
 
 def reload_tells(tap, m):
@@ -323,7 +373,7 @@ def reload_tells(tap, m):
 
 def main():
     tap = Tap()
-    for test in (start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers,
+    for test in (start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers, accept_rate,
                  reload_tells):
         m = Manager()
         try:
