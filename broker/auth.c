@@ -158,8 +158,10 @@ static unsigned listener_index(const struct broker *b, const struct listener *l)
 
 /* ---- CONNECT ---- */
 
-static bool prefix_allowed(char *const *prefixes, struct view id)
+bool auth_id_allowed(const struct conn *c, struct view id)
 {
+    char *const *prefixes = c->listener->cfg->auth.clientid_prefixes;
+
     if (prefixes == NULL)
         return true;
     for (; *prefixes != NULL; prefixes++)
@@ -200,15 +202,13 @@ static enum reason scram_begin(struct broker *b, struct conn *c, const struct co
     return s != NULL && login_by_scram(b, c, s) ? R_CONTINUE_AUTHENTICATION : R_SERVER_UNAVAILABLE;
 }
 
-enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id)
+enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p)
 {
     const struct config_auth *a = &c->listener->cfg->auth;
     const struct policy *l = &b->auth->v[listener_index(b, c->listener)];
     struct passwd_try *t;
     struct view proven;
 
-    if (!prefix_allowed(a->clientid_prefixes, id))
-        return R_CLIENTID_NOT_VALID;
     if (props_has(&p->props, PROP_AUTH_METHOD))
         return scram_begin(b, c, p, l);
     if (auth_identity(c, &proven) && proven.p != NULL)
@@ -407,50 +407,54 @@ static bool is_sys(struct view topic)
     return topic.len >= 4 && memcmp(topic.p, "$SYS", 4) == 0 && (topic.len == 4 || topic.p[4] == '/');
 }
 
-static void log_denied(struct broker *b, const struct session *s, enum access what, struct view topic,
-                       const struct acl_rule *rule)
+/* acl NULL: the topic is in $SYS. what: "publish topic", and so on: what was tried, and what the topic is called. */
+static void log_denied(struct broker *b, const char *what, struct view id, struct view user, struct view topic,
+                       const struct acl *acl, const struct acl_rule *rule)
 {
-    struct view user = ident_user(s->ident);
+    int verb = (int)strcspn(what, " ");
     char text[128];
 
     if (!log_allow(&b->limit_deny, 10, b->now_ms))
         return;
-    if (what == ACCESS_WRITE && is_sys(topic))
+    if (acl == NULL)
         snprintf(text, sizeof text, "$SYS is the broker's");
     else if (rule != NULL)
-        snprintf(text, sizeof text, "%.90s:%u", acl_name(s->rights->acl), rule->line);
+        snprintf(text, sizeof text, "%.90s:%u", acl_name(acl), rule->line);
     else
-        snprintf(text, sizeof text, "no line of %.90s allows it", acl_name(s->rights->acl));
-    log_warning("%s denied id=%s user=%s %s=%s rule=%s", what == ACCESS_WRITE ? "publish" : "subscription",
-                log_q(s->ident->data, s->ident->id_len), user.p != NULL ? log_q(user.p, user.len) : "-",
-                what == ACCESS_WRITE ? "topic" : "filter", log_q(topic.p, topic.len), log_qs(text));
+        snprintf(text, sizeof text, "no line of %.90s allows it", acl_name(acl));
+    log_warning("%.*s denied id=%s user=%s %s=%s rule=%s", verb, what, log_q(id.p, id.len),
+                user.p != NULL ? log_q(user.p, user.len) : "-", what + verb + 1, log_q(topic.p, topic.len), log_qs(text));
 }
 
 bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,
                        struct view topic)
 {
-    const struct acl *acl = b->auth->v[listener_index(b, c->listener)].acl;
-    const struct acl_rule *rule;
+    const struct acl *acl = is_sys(topic) ? NULL : b->auth->v[listener_index(b, c->listener)].acl;
+    const struct view user = p->has_username ? p->username : (struct view){ NULL, 0 };
+    const struct acl_rule *rule = NULL;
+    bool may = !is_sys(topic);
     struct acl_who who;
 
-    if (is_sys(topic))
-        return false;
-    if (acl == NULL)
-        return true;
-    who = acl_who(acl, id, p->has_username ? p->username : (struct view){ NULL, 0 });
-    return acl_may(acl, &who, ACL_WRITE, topic, &rule);
+    if (acl != NULL) {
+        who = acl_who(acl, id, user);
+        may = acl_may(acl, &who, ACL_WRITE, topic, &rule);
+    }
+    if (!may)
+        log_denied(b, "will topic", id, user, topic, acl, rule);
+    return may;
 }
 
 bool auth_allowed(struct broker *b, const struct session *s, enum access what, struct view topic)
 {
     const struct acl_rule *rule = NULL;
-    bool may = what != ACCESS_WRITE || !is_sys(topic);
+    bool sys = what == ACCESS_WRITE && is_sys(topic), may = !sys;
 
     if (may && s->rights != NULL)
         may = what == ACCESS_SUBSCRIBE ? acl_may_subscribe(s->rights->acl, &s->rights->who, topic, &rule)
                                        : acl_may(s->rights->acl, &s->rights->who, ACL_WRITE, topic, &rule);
     if (!may)
-        log_denied(b, s, what, topic, rule);
+        log_denied(b, what == ACCESS_WRITE ? "publish topic" : "subscription filter", ident_id(s->ident),
+                   ident_user(s->ident), topic, sys ? NULL : s->rights->acl, rule);
     return may;
 }
 

@@ -20,16 +20,19 @@ struct pace *auth_pace(struct broker *b);
 /* The user name that a client's certificate or key has proven, where the listener goes by it; p NULL: CONNECT's own
  * counts. false: the listener asks for one and there is none. */
 bool auth_identity(const struct conn *c, struct view *user);
-/* May this CONNECT come in under this client id? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ...
+/* May a client of this listener have this id at all? */
+bool auth_id_allowed(const struct conn *c, struct view id);
+/* May this CONNECT come in? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ...
  * R_CONTINUE_AUTHENTICATION: that takes longer, c->login has begun and needs the packet. */
-enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p, struct view id);
+enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p);
 
 /* The first message of an enhanced authentication, in CONNECT. R_CONTINUE_AUTHENTICATION: it was answered. */
 enum reason auth_first(struct broker *b, struct conn *c, struct view data);
 /* The name that an enhanced authentication is about; p NULL: there is none. */
 struct view auth_proven_user(const struct conn *c);
 
-/* May the client of this CONNECT, once it is in, publish its will to this topic (mount point included)? */
+/* May the client of this CONNECT, once it is in, publish its will to this topic (mount point included)? Logs a denial,
+ * rate-limited. */
 bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,
                        struct view topic);
 

@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/config_check.h"
 
+#include "broker/acl.h"
 #include "broker/config_value.h"
+#include "broker/passwd.h"
+#include "broker/psk.h"
 #include "broker/tls.h"
 #include "proto/topic.h"
 
@@ -283,6 +286,60 @@ static void check_writable(struct check *k, const char *section, const char *key
     free(copy);
 }
 
+static void counted(void *arg, const char *line)
+{
+    struct check *k = arg;
+
+    k->errors++;
+    k->say(k->arg, line);
+}
+
+enum auth_file { FILE_PASSWORD, FILE_ACL, FILE_PSK, AUTH_FILES };
+
+static const char *auth_file(const struct config_listener *l, enum auth_file which)
+{
+    return which == FILE_PASSWORD ? l->auth.password_file : which == FILE_ACL ? l->auth.acl_file : l->auth.psk_file;
+}
+
+static bool loads(enum auth_file which, const char *path, void (*say)(void *arg, const char *line), void *arg)
+{
+    struct passwd *p = which == FILE_PASSWORD ? passwd_load(path, say, arg) : NULL;
+    struct acl *a = which == FILE_ACL ? acl_load(path, say, arg) : NULL;
+    struct psk *s = which == FILE_PSK ? psk_load(path, say, arg) : NULL;
+    bool ok = p != NULL || a != NULL || s != NULL;
+
+    passwd_free(&p);
+    acl_free(&a);
+    psk_free(&s);
+    return ok;
+}
+
+/* Each file once, however many listeners name it. */
+static void check_auth_files(struct check *k)
+{
+    for (unsigned which = 0; which < AUTH_FILES; which++)
+        for (unsigned i = 0; i < k->c->listener_count; i++) {
+            const char *path = auth_file(&k->c->listeners[i], which);
+            bool known = path == NULL;
+
+            for (unsigned j = 0; j < i && !known; j++)
+                known = same_text(path, auth_file(&k->c->listeners[j], which));
+            if (!known)
+                loads(which, path, counted, k);
+        }
+}
+
+static void silent(void *arg, const char *line)
+{
+    (void)arg, (void)line;
+}
+
+/* A file of keys that can't be loaded has been told of with all its lines. */
+static bool known_broken(const struct config_listener *l)
+{
+    return l->psk_hint != NULL && l->auth.psk_file != NULL && !loads(FILE_PSK, l->auth.psk_file, silent, NULL);
+}
+
 struct tls_saying {
     struct check *k;
     int listener;
@@ -311,6 +368,7 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         check_writable(&k, "log", "dest", -1, c->log_file, S_IFREG);
     if (c->persistence && !made_at_start(c->store_path))
         check_writable(&k, "persistence", "path", -1, c->store_path, S_IFREG);
+    check_auth_files(&k);
     for (unsigned i = 0; i < c->listener_count; i++) {
         const struct config_listener *l = &c->listeners[i];
         if (listener_is_unix(l))
@@ -318,7 +376,8 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         if (l->interface != NULL && if_nametoindex(l->interface) == 0)
             fail(&k, "listener", "interface", (int)i, "interface: there is no %s on this machine",
                  log_qs(l->interface));
-        tls_check(l, tls_says, &(struct tls_saying){ &k, (int)i });
+        if (!known_broken(l))
+            tls_check(l, tls_says, &(struct tls_saying){ &k, (int)i });
     }
     return k.errors;
 }

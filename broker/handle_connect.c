@@ -115,10 +115,15 @@ static void accept(struct broker *b, struct conn *c, const struct entry *e)
 static enum reason choose_id(struct broker *b, struct conn *c, struct entry *e)
 {
     const struct config_listener *l = c->listener->cfg;
+    bool unproven = props_has(&e->p.props, PROP_AUTH_METHOD) && auth_proven_user(c).p == NULL;
     uint8_t r[16];
     int n;
 
     e->id = e->p.client_id;
+    if (l->use_username_as_clientid && unproven) {      /* asked again once it is */
+        e->id = (struct view){ NULL, 0 };
+        return R_OK;
+    }
     if (l->use_username_as_clientid) {
         if (!e->p.has_username || e->p.username.len == 0)
             return R_NOT_AUTHORIZED;
@@ -179,6 +184,8 @@ static enum reason admit(struct broker *b, struct conn *c, struct entry *e)
     if ((c->listener->cfg->versions >> p->version & 1) == 0)
         return R_UNSUPPORTED_VERSION;
     r = choose_id(b, c, e);
+    if (r == R_OK && e->id.p != NULL && !auth_id_allowed(c, e->id))
+        r = R_CLIENTID_NOT_VALID;
     if (r == R_OK)
         r = choose_keepalive(b, c, p);
     if (r == R_OK)
@@ -279,12 +286,8 @@ static enum reason attach_with_will(struct broker *b, struct conn *c, struct ent
     uint8_t *room = e->p.has_will ? will_topic(c, &e->p, &topic) : NULL;
     enum reason r = e->p.has_will && room == NULL ? R_SERVER_UNAVAILABLE : R_OK;
 
-    if (room != NULL && !auth_will_allowed(b, c, &e->p, e->id, topic)) {
+    if (room != NULL && !auth_will_allowed(b, c, &e->p, e->id, topic))
         r = R_NOT_AUTHORIZED;
-        if (log_allow(&b->limit_deny, 10, b->now_ms))
-            log_warning("will denied id=%s peer=%s topic=%s", log_q(e->id.p, e->id.len), c->peer,
-                        log_q(topic.p, topic.len));
-    }
     if (r == R_OK)
         r = attach(b, c, e);
     if (r == R_OK && (!auth_attach(b, c->session, c) || !will_set(b, c->session, &e->p, topic)))
@@ -344,7 +347,7 @@ static void enter(struct broker *b, struct conn *c, struct entry *e)
 static enum reason begin(struct broker *b, struct conn *c, const struct frame *f, struct entry *e)
 {
     enum reason r = connect_decode(f->head, f->body, &e->p);
-    struct view proven;
+    struct view proven, scram = auth_proven_user(c);
 
     c->version = (uint8_t)e->p.version;
     if (r != R_OK) {
@@ -353,9 +356,9 @@ static enum reason begin(struct broker *b, struct conn *c, const struct frame *f
     }
     if (!auth_identity(c, &proven))
         return R_NOT_AUTHORIZED;
-    if (proven.p != NULL) {
+    if (proven.p != NULL || scram.p != NULL) {
         e->p.has_username = true;
-        e->p.username = proven;
+        e->p.username = scram.p != NULL ? scram : proven;
     }
     set_limits(c, &e->p);
     return admit(b, c, e);
@@ -367,7 +370,7 @@ enum reason handle_connect(struct broker *b, struct conn *c, const struct frame 
     enum reason r = begin(b, c, f, &e);
 
     if (r == R_OK)
-        r = auth_connect(b, c, &e.p, e.id);
+        r = auth_connect(b, c, &e.p);
     if (r == R_CONTINUE_AUTHENTICATION) {
         c->state = CONN_AUTHENTICATING;
         r = login_keep_connect(c, f->head, f->body) ? R_OK : R_SERVER_UNAVAILABLE;
@@ -385,7 +388,6 @@ void handle_connect_verdict(struct broker *b, struct conn *c, const struct frame
                             struct view final)
 {
     struct entry e = { .auth_data = final };
-    struct view user = auth_proven_user(c);
     enum reason r = begin(b, c, f, &e);         /* it went well before; what is decided there may have changed */
 
     if (r == R_OK)
@@ -394,10 +396,6 @@ void handle_connect_verdict(struct broker *b, struct conn *c, const struct frame
         refuse(b, c, &e.p, r);
         return;
     }
-    if (user.p != NULL) {
-        e.p.has_username = true;
-        e.p.username = user;
-        c->by_scram = true;
-    }
+    c->by_scram = auth_proven_user(c).p != NULL;
     enter(b, c, &e);
 }

@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
-from broker import Tap, Broker  # noqa: E402
+from broker import Tap, Broker, until  # noqa: E402
 
 METHOD = b"SCRAM-SHA-256"
 CONNACK, DISCONNECT, AUTH = 2, 14, 15
@@ -68,8 +68,11 @@ class Client:
         except (EOFError, ConnectionResetError):
             return None, b""
 
-    def connect(self, method, data):
-        self.s.sendall(packet(0x10, text(b"MQTT") + b"\x05\x02\x00\x3c" + auth_props(method, data) + text(b"scram")))
+    def connect(self, method, data, claimed=None):
+        """claimed: the user name of CONNECT itself, which proves nothing."""
+        flags = b"\x02" if claimed is None else b"\x82"
+        self.s.sendall(packet(0x10, text(b"MQTT") + b"\x05" + flags + b"\x00\x3c" + auth_props(method, data) +
+                              text(b"scram") + (text(claimed) if claimed is not None else b"")))
 
     def auth(self, reason, data, method=METHOD):
         self.s.sendall(packet(0xF0, bytes([reason]) + auth_props(method, data)))
@@ -105,10 +108,10 @@ class Scram:
         return bare + b",p=" + base64.b64encode(proof)
 
 
-def login(broker, user, password):
+def login(broker, user, password, claimed=None):
     """The last packet and the exchange."""
     c, s = Client(broker), Scram(user, password)
-    c.connect(METHOD, s.first())
+    c.connect(METHOD, s.first(), claimed)
     kind, body = c.packet()
     if kind != AUTH or body[0] != CONTINUE:
         return c, s, kind, body
@@ -153,6 +156,31 @@ def tests(tap, broker):
     tap.same((kind, body[0]), (DISCONNECT, 0x82), "AUTH out of turn ends the connection")
 
 
+class Named:
+    """The listener where the user name is the client id."""
+
+    def __init__(self, broker):
+        with open(os.path.join(broker.dir, "log.1"), encoding="utf-8") as f:
+            self.port = int(re.search(r'listening name="named" on \S*:(\d+)', f.read()).group(1))
+
+
+def user_name_as_id(tap, broker):
+    named = Named(broker)
+
+    def log():
+        with open(os.path.join(broker.dir, "log.1"), encoding="utf-8") as f:
+            return f.read()
+
+    bob, _, kind, body = login(named, b"bob", b"bobs")
+    tap.same((kind, body[1]), (CONNACK, 0), "the name that was proven is the client id")
+    tap.ok(until(lambda: 'client up id="bob"' in log()), "also for a client that gives CONNECT none", log())
+    _, _, kind, body = login(named, b"ann", b"right", claimed=b"bob")
+    tap.same((kind, body[1]), (CONNACK, 0), "a client that claims another name")
+    tap.ok(until(lambda: 'client up id="ann"' in log()), "has the id of the name it proved", log())
+    bob.s.sendall(b"\xc0\x00")
+    tap.same(bob.packet()[0], 13, "and does not take the other's session")
+
+
 def main():
     tap, broker = Tap(), Broker()
     accounts = os.path.join(broker.dir, "accounts")
@@ -160,9 +188,11 @@ def main():
         for user, password in ((b"ann", b"right"), (b"bob", b"bobs")):
             subprocess.run([broker.program, "passwd", "-b", "-H", "scram-sha-256"] +
                            ([] if os.path.exists(accounts) else ["-c"]) + [accounts, user, password], check=True)
-        broker.more = "allow_anonymous = false\npassword_file = %s\n" % accounts
+        broker.more = "allow_anonymous = false\npassword_file = %s\n[listener named]\naddress = 127.0.0.1\nport = 0\n" \
+            "allow_anonymous = false\npassword_file = %s\nuse_username_as_clientid = true\n" % (accounts, accounts)
         broker.start()
         tests(tap, broker)
+        user_name_as_id(tap, broker)
         tap.same(broker.stop(), 0, "the broker ends in order")
     finally:
         broker.finish(tap.failed > 0)
