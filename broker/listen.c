@@ -62,9 +62,28 @@ static void warn_expiry(const struct broker *b, const struct listener *l)
 {
     int64_t left = tls_expires_ms(l->tls) - b->wall_ms;
 
-    if (left < TLS_WARN_MS)
+    if (left < TLS_WARN_MS)         /* never where there is none */
         log_warning("certificate %s listener=%s file=%s days=%lld", left < 0 ? "has expired" : "expires soon",
                     log_qs(l->cfg->name), log_qs(l->cfg->certfile), (long long)(left / DAY_MS));
+}
+
+static void another_day(struct timer *t, void *arg)
+{
+    struct listener *l = LIST_ENTRY(t, struct listener, expiry);
+    struct broker *b = arg;
+
+    warn_expiry(b, l);
+    timer_arm(&b->wheel, t, b->now_ms + DAY_MS);
+}
+
+int64_t listen_expires_ms(const struct broker *b)
+{
+    int64_t first = INT64_MAX;
+
+    for (unsigned i = 0; i < b->listener_count; i++)
+        if (b->listeners[i].tls != NULL && tls_expires_ms(b->listeners[i].tls) < first)
+            first = tls_expires_ms(b->listeners[i].tls);
+    return first;
 }
 
 /* A renewed certificate is taken without a signal. */
@@ -74,8 +93,6 @@ static void look_at_tls_files(struct broker *b, struct listener *l)
 
     if (b->now_ms - l->tls_seen_ms < TLS_LOOK_MS)
         return;
-    if (b->now_ms - l->tls_seen_ms > DAY_MS)
-        warn_expiry(b, l);
     l->tls_seen_ms = b->now_ms;
     if (!tls_context_changed(l->tls))
         return;
@@ -144,8 +161,12 @@ void listen_take_tls(struct broker *b, bool take)
         l->tls_next = NULL;
         tls_context_free(&old);
         l->tls_seen_ms = b->now_ms;
-        if (take && l->tls != NULL)
+        timer_disarm(&l->expiry);
+        if (l->tls == NULL)
+            continue;
+        if (take)
             warn_expiry(b, l);
+        timer_arm(&b->wheel, &l->expiry, b->now_ms + DAY_MS);
     }
 }
 
@@ -453,6 +474,7 @@ bool listen_open(struct broker *b, char **why)
         list_init(&l->conns);
         timer_init(&l->retry, retry);
         timer_init(&l->hold, held_long_enough);
+        timer_init(&l->expiry, another_day);
     }
     if (!listen_take_passed(b, why))
         return false;
@@ -499,6 +521,7 @@ void listen_close(struct broker *b)
 
         timer_disarm(&l->retry);
         timer_disarm(&l->hold);
+        timer_disarm(&l->expiry);
         for (unsigned k = 0; k < l->socket_count; k++) {
             loop_del(&b->loop, &l->sockets[k].source);
             close(l->sockets[k].pending_fd);

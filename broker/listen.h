@@ -31,6 +31,7 @@ struct listener {
     struct tls_context *tls;        /* NULL: plain */
     struct tls_context *tls_next;   /* between listen_load_tls() and listen_take_tls() */
     uint64_t tls_seen_ms;           /* when its files were last looked at */
+    struct timer expiry;            /* once a day: does its certificate end soon? */
 };
 
 /* Binds every address of every listener. false: not one socket could be opened; *why. */
@@ -50,6 +51,8 @@ bool listen_load_tls(struct broker *b, const struct config *cfg);
 /* New connections get what was loaded, also where that is TLS for the first time or no longer; the listeners have their
  * new configuration. take false: it is thrown away. */
 void listen_take_tls(struct broker *b, bool take);
+/* When the first of the listeners' certificates ends; INT64_MAX: there is none. */
+int64_t listen_expires_ms(const struct broker *b);
 /* Starts accepting. */
 void listen_start(struct broker *b);
 void listen_stop(struct broker *b);      /* stops accepting; open connections stay */

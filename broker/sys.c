@@ -4,6 +4,7 @@
  * every sys_interval. Without a subscriber nothing runs.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
+#include "broker/listen.h"
 #include "broker/route.h"
 
 #include <inttypes.h>
@@ -98,6 +99,18 @@ static void store_values(struct broker *b, unsigned *i, each_value *f, void *arg
     number(b, i, "store/syncs/count", st.syncs, f, arg);
 }
 
+/* Days until the first of the listeners' certificates ends; below 0 once it has. */
+static void certificate_value(struct broker *b, unsigned *i, each_value *f, void *arg)
+{
+    const int64_t day_ms = 86400000, ends_ms = listen_expires_ms(b), left_ms = ends_ms - b->wall_ms;
+    char value[VALUE_MAX];
+
+    if (ends_ms == INT64_MAX)
+        return;
+    snprintf(value, sizeof value, "%" PRId64, left_ms < 0 ? (left_ms + 1) / day_ms - 1 : left_ms / day_ms);
+    f(b, (*i)++, "certificates/days", value, arg);
+}
+
 static void each_topic(struct broker *b, each_value *f, void *arg)
 {
     char value[VALUE_MAX];
@@ -114,6 +127,7 @@ static void each_topic(struct broker *b, each_value *f, void *arg)
 #undef X
     loads(b, &i, f, arg);
     store_values(b, &i, f, arg);
+    certificate_value(b, &i, f, arg);
     b->sys->topics = i;
 }
 
@@ -287,7 +301,7 @@ bool sys_init(struct broker *b)
     timer_init(&b->sys->timer, tick);
     b->metrics.sampled_ms = b->now_ms;
     each_topic(b, count_topic, NULL);
-    /* The store adds some once it is open. */
+    /* The store adds some once it is open, and TLS one. */
     b->sys->last = mem_zero(MEM_OTHER, (b->sys->topics + 16) * sizeof *b->sys->last);
     return b->sys->last != NULL;
 }
