@@ -151,6 +151,22 @@ static void make_dir_of(const struct config *cfg, const char *path)
     free(dir);
 }
 
+/* What was read as root has to be read again at a reload, by somebody who may do less. */
+static void warn_unreadable(const struct broker *b)
+{
+    for (unsigned i = 0; i < b->listener_count; i++) {
+        const struct config_listener *l = b->listeners[i].cfg;
+        const char *const files[] = { b->cfg->path,        l->certfile,    l->keyfile,          l->cafile,
+                                      l->capath,           l->crlfile,     l->dhparamfile,      l->auth.password_file,
+                                      l->auth.acl_file,    l->auth.psk_file };
+
+        for (size_t k = i == 0 ? 0 : 1; k < sizeof files / sizeof files[0]; k++)
+            if (files[k] != NULL && !daemon_may_read(files[k]))
+                log_warning("a reload will fail: user=%s can't read file=%s listener=%s; chgrp and chmod g+r help",
+                            log_qs(daemon_account()), log_qs(files[k]), log_qs(l->name));
+    }
+}
+
 #define PROGRESS_EVERY_MS 3000
 
 struct progress {
@@ -163,10 +179,10 @@ static void progress(void *arg, const char *what, uint64_t done, uint64_t total)
     struct progress *p = arg;
     uint64_t now_ms = clock_mono_ms();
 
-    service_starting(what, done);
     if (p->what == what && now_ms - p->said_ms < PROGRESS_EVERY_MS)
         return;
     *p = (struct progress){ what, now_ms };
+    service_starting(what, done);
     if (total > 0)
         log_notice("store: %s done=%" PRIu64 " of=%" PRIu64, what, done, total);
     else
@@ -222,7 +238,7 @@ struct broker *broker_new(struct config *cfg, char **why)
     b->cfg = cfg;
     b->loop.epfd = -1;
     mem_tune();
-    if (!init(b) || !listen_open(b, why))
+    if (!init(b) || !listen_open(b, account(cfg), why))
         goto fail;
     b->auth = auth_new(b);
     if (b->auth == NULL || !listen_load_tls(b, cfg)) {
@@ -237,6 +253,7 @@ struct broker *broker_new(struct config *cfg, char **why)
     control_open(b, account(cfg));
     if (daemon_drop(cfg->user, why) < 0)
         goto fail;
+    warn_unreadable(b);
     if (!open_store(b, why))
         goto fail;
     sys_watch(b);

@@ -3,6 +3,7 @@
 #include "broker/cmd.h"
 #include "broker/config.h"
 #include "broker/config_check.h"
+#include "broker/tls.h"
 #include "persist/persist.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ static void print_listeners(const struct config *c)
         const struct config_listener *l = &c->listeners[i];
         printf("listener %s: ", log_qs(l->name));
         print_place(l);
-        fputs(", ", stdout);
+        fputs(tls_wanted(l) ? l->tls_version == 0x0304 ? ", TLS 1.3, " : ", TLS 1.2 and 1.3, " : ", ", stdout);
         print_versions(l->versions);
         fputs(": ", stdout);
         print_who(l);

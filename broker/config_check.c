@@ -76,6 +76,8 @@ static void check_unix(struct check *k, int i)
         fail(k, "listener", "interface", i, "interface: a Unix socket has none; leave it out");
     if (l->socket_domain != DOMAIN_BOTH)
         fail(k, "listener", "socket_domain", i, "socket_domain: a Unix socket has none; leave it out");
+    if (l->address[0] != '/')
+        fail(k, "listener", "address", i, "address: %s: the path of a Unix socket starts with /", log_qs(l->address));
     if (strlen(l->address) >= sizeof ((struct sockaddr_un *)0)->sun_path)
         fail(k, "listener", "address", i, "address: the path of a Unix socket can have %zu bytes, this one has %zu",
              sizeof ((struct sockaddr_un *)0)->sun_path - 1, strlen(l->address));
@@ -238,7 +240,9 @@ bool listener_who(const struct config_listener *l, char *out, size_t cap)
     const char *from = listener_is_unix(l) ? "on this machine who may open the socket"
                        : is_loopback(l)    ? "on this machine"
                                            : "who can reach it";
-    const char *tls = l->require_certificate ? " and a certificate that cafile or capath knows" : "";
+    const char *tls = l->require_certificate ? " and a certificate that cafile or capath knows"
+                      : l->psk_hint != NULL  ? " and a key that psk_file has"
+                                             : "";
 
     if (a->allow_anonymous)
         snprintf(out, cap, "everybody %s%s, without a password", from, tls);

@@ -192,6 +192,21 @@ int daemon_drop(const char *user, char **why)
     return 0;
 }
 
+/* Everything but a lack of rights counts as yes: a file that is gone may be there again tomorrow. */
+bool daemon_may_read(const char *path)
+{
+    return access(path, R_OK) == 0 || errno != EACCES;
+}
+
+const char *daemon_account(void)
+{
+    static char number[24];
+    const struct passwd *pw = getpwuid(geteuid());
+
+    snprintf(number, sizeof number, "%u", (unsigned)geteuid());
+    return pw != NULL ? pw->pw_name : number;
+}
+
 void daemon_raise_fds(uint32_t connections)
 {
     rlim_t wanted = (rlim_t)connections + OWN_DESCRIPTORS;

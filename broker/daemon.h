@@ -4,6 +4,7 @@
 #ifndef CADDIS_BROKER_DAEMON_H
 #define CADDIS_BROKER_DAEMON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Goes on in the background. The parent waits and exits with 0 at daemon_ready(), or with the exit status of
@@ -23,6 +24,10 @@ void daemon_pid_close(void);
  * opened. Without an account "caddis" and without `user` the process stays root and the log says so. Not as root:
  * does nothing. -1: *why (malloc'ed). */
 int daemon_drop(const char *user, char **why);
+
+bool daemon_may_read(const char *path);
+/* Who the process is, for messages about files that it can't read. Good until the next call. */
+const char *daemon_account(void);
 
 /* Raises the limit of open descriptors as far as it goes. connections: [limits] max_connections; warns when that
  * many can't be open. */

@@ -377,14 +377,27 @@ static int open_unix(struct listener *l)
         }
         unlink(sa.sun_path);
     }
-    mask = umask(0007);             /* whoever is in our group may talk to us */
+    mask = umask(0007);
     rc = open_one(l, (struct sockaddr *)&sa, sizeof sa);
     umask(mask);
     return rc;
 }
 
-/* Opens what can be opened. Returns the number of sockets; *err: why another could not. */
-static unsigned open_listener(struct listener *l, const char **err)
+static bool is_open(const struct listener *l, const struct addrinfo *a)
+{
+    struct sockaddr_storage sa = { 0 };
+    char name[sizeof l->sockets[0].name];
+
+    memcpy(&sa, a->ai_addr, a->ai_addrlen);
+    listen_address_text(&sa, name, sizeof name);
+    for (unsigned i = 0; i < l->socket_count; i++)
+        if (strcmp(l->sockets[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Opens what is not open yet and can be opened; l->open_error: why another could not. */
+static void open_listener(struct listener *l)
 {
     static const int families[] = { [DOMAIN_BOTH] = AF_UNSPEC, [DOMAIN_IPV4] = AF_INET, [DOMAIN_IPV6] = AF_INET6 };
     struct addrinfo hints = { .ai_family = families[l->cfg->socket_domain], .ai_socktype = SOCK_STREAM,
@@ -392,28 +405,33 @@ static unsigned open_listener(struct listener *l, const char **err)
     char port[8];
     int rc;
 
-    *err = NULL;
+    l->open_error = NULL;
     if (listener_is_unix(l->cfg)) {
         if (open_unix(l) < 0)
-            *err = strerror(errno);
-        return l->socket_count;
+            l->open_error = strerror(errno);
+        return;
     }
     snprintf(port, sizeof port, "%u", l->cfg->port);
     rc = getaddrinfo(l->cfg->address, port, &hints, &all);
     if (rc != 0) {
-        *err = gai_strerror(rc);
-        return 0;
+        l->open_error = gai_strerror(rc);
+        return;
     }
     for (a = all; a != NULL && l->socket_count < LISTEN_SOCKETS; a = a->ai_next) {
         /* With a port that the kernel picks, the second family must get the same one. */
         if (l->cfg->port == 0 && l->socket_count > 0)
             break;
-        if (open_one(l, a->ai_addr, a->ai_addrlen) < 0 && *err == NULL &&
+        if (!is_open(l, a) && open_one(l, a->ai_addr, a->ai_addrlen) < 0 && l->open_error == NULL &&
             !(errno == EAFNOSUPPORT && a->ai_family == AF_INET6))
-            *err = strerror(errno);
+            l->open_error = strerror(errno);
     }
     freeaddrinfo(all);
-    return l->socket_count;
+}
+
+static void say_not_open(const struct listener *l)
+{
+    log_warning("can't listen name=%s address=%s port=%u error=%s; it is tried again", log_qs(l->cfg->name),
+                l->cfg->address != NULL ? log_qs(l->cfg->address) : "all", l->cfg->port, log_qs(l->open_error));
 }
 
 static void say_who(const struct listener *l)
@@ -446,21 +464,35 @@ static void retry(struct timer *t, void *arg)
 {
     struct broker *b = arg;
     struct listener *l = LIST_ENTRY(t, struct listener, retry);
-    const char *err;
+    const char *was = l->open_error;
+    unsigned open = l->socket_count;
 
     listen_resume(b);
-    if (l->socket_count > 0)
+    if (was == NULL)
         return;
-    if (open_listener(l, &err) > 0)
+    open_listener(l);
+    if (l->socket_count > open)
         start_listener(b, l);
-    else
-        timer_arm(&b->wheel, t, b->now_ms + RETRY_MS);
+    if (l->open_error == NULL)
+        return;
+    if (strcmp(l->open_error, was) != 0)
+        say_not_open(l);
+    timer_arm(&b->wheel, t, b->now_ms + RETRY_MS);
 }
 
-bool listen_open(struct broker *b, char **why)
+/* Whoever is in the broker's group may talk to it, not whoever is in root's. */
+static void give_socket(const struct listener *l, const struct passwd *account)
+{
+    if (account != NULL && !l->passed && listener_is_unix(l->cfg) && l->socket_count > 0 &&
+        lchown(l->cfg->address, account->pw_uid, account->pw_gid) < 0)
+        log_warning("can't give the socket to user=%s path=%s error=%s", log_qs(account->pw_name),
+                    log_qs(l->cfg->address), log_qs(strerror(errno)));
+}
+
+bool listen_open(struct broker *b, const struct passwd *account, char **why)
 {
     unsigned open = 0;
-    const char *err, *last = "";
+    const char *last = "";
 
     b->listeners = mem_zero(MEM_OTHER, b->cfg->listener_count * sizeof *b->listeners);
     if (b->listeners == NULL)
@@ -485,15 +517,14 @@ bool listen_open(struct broker *b, char **why)
             open += l->socket_count;
             continue;
         }
-        open += open_listener(l, &err);
-        if (err != NULL) {
-            last = err;
-            log_warning("can't listen name=%s address=%s port=%u error=%s%s", log_qs(l->cfg->name),
-                        l->cfg->address != NULL ? log_qs(l->cfg->address) : "all", l->cfg->port, log_qs(err),
-                        l->socket_count == 0 ? "; it is tried again" : "");
-        }
-        if (l->socket_count == 0)
-            timer_arm(&b->wheel, &l->retry, b->now_ms + RETRY_MS);
+        open_listener(l);
+        open += l->socket_count;
+        give_socket(l, account);
+        if (l->open_error == NULL)
+            continue;
+        last = l->open_error;
+        say_not_open(l);
+        timer_arm(&b->wheel, &l->retry, b->now_ms + RETRY_MS);
     }
     if (open > 0)
         return true;

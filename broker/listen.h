@@ -5,6 +5,8 @@
 
 #include "broker/broker.h"
 
+#include <pwd.h>
+
 #define LISTEN_SOCKETS 8
 
 struct tls_context;
@@ -22,6 +24,7 @@ struct listener {
         char name[128];             /* "127.0.0.1:1883" */
     } sockets[LISTEN_SOCKETS];
     unsigned socket_count;
+    const char *open_error;         /* why one of its addresses can't be bound, a constant text; NULL: all are */
     struct timer retry;             /* address not there yet, or no descriptors left */
     bool passed;                    /* the service manager opened its sockets */
     bool paused;                    /* no descriptors, no memory, or the end is near: with all the others */
@@ -34,8 +37,9 @@ struct listener {
     struct timer expiry;            /* once a day: does its certificate end soon? */
 };
 
-/* Binds every address of every listener. false: not one socket could be opened; *why. */
-bool listen_open(struct broker *b, char **why);
+/* Binds every address of every listener. account: who the process is going to be, and gets the Unix sockets; NULL: who
+ * it is. false: not one socket could be opened, or one that was passed fits nowhere; *why. */
+bool listen_open(struct broker *b, const struct passwd *account, char **why);
 /* For listen_passed.c. The sockets that the service manager hands over, each to its listener. false: one of them is for
  * none; *why. */
 bool listen_take_passed(struct broker *b, char **why);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/textfile.h"
 
+#include "broker/daemon.h"
 #include "broker/mem.h"
 #include "proto/utf8.h"
 
@@ -60,7 +61,9 @@ bool textfile_open(struct textfile *f, const char *path, void (*say)(void *arg, 
     start(f, path, say, arg);
     if (why == NULL && !read_all(f, fd, (size_t)st.st_size))
         why = strerror(errno);
-    if (why != NULL)
+    if (why != NULL && fd < 0 && errno == EACCES)
+        textfile_error(f, "can't be read: %s; user %s has to be able to", why, daemon_account());
+    else if (why != NULL)
         textfile_error(f, "can't be read: %s", why);
     if (fd >= 0)
         close(fd);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/tls_engine.h"
 
+#include "broker/daemon.h"
 #include "broker/log.h"
 #include "broker/x509.h"
 
@@ -31,8 +32,9 @@ bool tls_why(char **why, const char *fmt, ...)
 
 static bool cant_open(const char *path, int error, char **why)
 {
-    return tls_why(why, "%s: %s%s", path, strerror(error),
-                   error == EACCES ? "; the account that the broker runs as has to read it" : "");
+    if (error != EACCES)
+        return tls_why(why, "%s: %s", path, strerror(error));
+    return tls_why(why, "%s: %s; user %s has to be able to read it", path, strerror(error), daemon_account());
 }
 
 bool tls_file_read(const char *path, struct view *text, char **why)
