@@ -311,6 +311,9 @@ static int set_options(const struct listener *l, int fd, int family)
         return 0;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
         return -1;
+    /* Inherited by what is accepted: a peer without keep alive that vanished is found by the kernel, some day. */
+    if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0)
+        return -1;
     if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
         return -1;
     return bind_interface(l, fd) ? 0 : -1;

@@ -51,14 +51,16 @@ def _readable():
 class Arena:
     """slow: the program has sanitizers; its memory and times are looked at with that in mind."""
 
-    def __init__(self, settings="", wrapper=None, pair=True):
+    def __init__(self, settings="", wrapper=None, pair=True, files=None):
         os.environ.setdefault("ASAN_OPTIONS", "")
         with open(os.environ.get("CADDIS", "./caddis"), "rb") as f:
             self.slow = b"__asan_init" in f.read()
         if self.slow and "quarantine" not in os.environ["ASAN_OPTIONS"]:
             os.environ["ASAN_OPTIONS"] += ":quarantine_size_mb=2:thread_local_quarantine_size_kb=64"
         self.broker = Broker()
-        self.broker.more += settings
+        for name, text in (files or {}).items():
+            self.write(name, text)
+        self.broker.more += settings.replace("$DIR", self.broker.dir)
         if wrapper:
             path = os.path.join(self.broker.dir, "wrapper")
             with open(path, "w", encoding="utf-8") as f:
@@ -78,6 +80,27 @@ class Arena:
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         p.stdout.readline()
         return p
+
+    def write(self, name, text):
+        """A file in the broker's directory."""
+        with open(os.path.join(self.broker.dir, name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def again(self):
+        """The broker has ended, and is started once more: on the same port, with the same store."""
+        self.broker.start()
+        self.pid = self.broker.process.pid
+
+    # ---- the broker as it sees itself ----
+
+    def figure(self, name):
+        """Of $SYS, up to date: by then everything has been taken that was sent before."""
+        c = mqtt.Client(self.port)
+        c.up()
+        c.send(mqtt.subscribe(1, ["$SYS/broker/" + name]))
+        value = int(c.message()[1])
+        c.close()
+        return value
 
     # ---- the broker as the system sees it ----
 

@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 import arena  # noqa: E402
 import scenes_conn  # noqa: E402
 import scenes_flow  # noqa: E402
+import scenes_net  # noqa: E402
 import scenes_topic  # noqa: E402
 from broker import Tap  # noqa: E402
 
@@ -35,7 +36,7 @@ def main(args):
     long = "--long" in args or os.environ.get("HOSTILE") == "long"
     wanted = [a for a in args if not a.startswith("--")]
     tap = Notes()
-    for scene in scenes_conn.SCENES + scenes_flow.SCENES + scenes_topic.SCENES:
+    for scene in scenes_conn.SCENES + scenes_flow.SCENES + scenes_net.SCENES + scenes_topic.SCENES:
         if wanted and scene.__name__ not in wanted:
             continue
         began = time.monotonic()
