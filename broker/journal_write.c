@@ -16,6 +16,8 @@
 #define ENDED_BUDGET 2000
 /* Pause between two such slices. */
 #define ENDED_PAUSE_MS 20
+/* Of each array, between commits. */
+#define KEPT_BYTES 65536
 
 static struct blob blob(struct view v)
 {
@@ -254,6 +256,18 @@ static void written(struct broker *b, struct delivery *d)
     }
 }
 
+/* Room that a flood made is given back with its last mark: the next one can have it anew. */
+static void empty(void **v, size_t *n, size_t *cap, size_t size)
+{
+    *n = 0;
+    if (*cap * size <= KEPT_BYTES)
+        return;
+    mem_free(MEM_JOURNAL, *v);
+    *v = NULL;
+    *cap = 0;
+}
+#define EMPTY(array) empty((void **)&(array).v, &(array).n, &(array).cap, sizeof *(array).v)
+
 static void forget_drops(struct journal *j)
 {
     for (size_t i = 0; i < j->drop_oldest.n; i++) {
@@ -262,7 +276,7 @@ static void forget_drops(struct journal *j)
         if (o->s != NULL)
             o->s->queued_bytes += o->guess - o->bytes;
     }
-    j->drop_oldest.n = 0;
+    EMPTY(j->drop_oldest);
 }
 
 static void forget_ops(struct broker *b)
@@ -284,7 +298,12 @@ static void forget_ops(struct broker *b)
         mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
     }
     forget_drops(j);
-    j->ops.n = j->bytes.n = j->gone.n = j->dropped.n = 0;
+    EMPTY(j->ops);
+    EMPTY(j->bytes);
+    EMPTY(j->gone);
+    EMPTY(j->dropped);
+    if (j->ended.n == 0)
+        EMPTY(j->ended);
 }
 
 static void make_room(struct broker *b)
@@ -323,7 +342,7 @@ enum persist_rc journal_write(struct broker *b)
     for (size_t i = 0; i < j->sessions.n; i++)
         if (j->sessions.v[i] != NULL)
             j->sessions.v[i]->mark = 0;
-    j->sessions.n = 0;
+    EMPTY(j->sessions);
     forget_ops(b);
     if (j->ended.n > 0)
         j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;
