@@ -161,6 +161,7 @@ static int run(const struct options *o)
         cfg->log_level = LEVEL_DEBUG;
     open_log(cfg, o->background);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);           /* a file that may not grow is a full disk */
     umask(027);
     if (o->background && daemon_fork() < 0) {
         log_error("can't go to the background error=%s", log_qs(strerror(errno)));

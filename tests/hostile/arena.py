@@ -72,6 +72,8 @@ class Arena:
         self.pid = self.broker.process.pid
         self.clients = []
         self.pair = self._start_pair() if pair else None
+        self.pair_says = ""
+        self.observer = self._start_observer()
         self.rss_before = self.rss()
         self.fds_before = self.fds()
 
@@ -90,17 +92,28 @@ class Arena:
         """The broker has ended, and is started once more: on the same port, with the same store."""
         self.broker.start()
         self.pid = self.broker.process.pid
+        self.observer.close()
+        self.observer = self._start_observer()
+        self.fds_before = self.fds()
 
     # ---- the broker as it sees itself ----
 
-    def figure(self, name):
-        """Of $SYS, up to date: by then everything has been taken that was sent before."""
+    def _start_observer(self):
         c = mqtt.Client(self.port)
-        c.up()
-        c.send(mqtt.subscribe(1, ["$SYS/broker/" + name]))
-        value = int(c.message()[1])
-        c.close()
-        return value
+        c.up("observer")
+        c.join(["$SYS/#"])
+        return c
+
+    def figure(self, name):
+        """Of $SYS, as it is now: everything that was sent before has been taken then."""
+        self.observer.send(mqtt.subscribe(1, ["$SYS/#"]))
+        head = 0
+        while head >> 4 != mqtt.SUBACK:
+            head, _ = self.observer.receive()
+        while True:
+            topic, value, _, _ = self.observer.message()
+            if topic == "$SYS/broker/" + name:
+                return int(value)
 
     # ---- the broker as the system sees it ----
 
@@ -152,20 +165,25 @@ class Arena:
     def finish(self, tap, name, grow_mb, latency_s=1.0):
         """Everybody leaves; nothing may be left of them."""
         self.leave()
+        self.observer.close()
+        self.fds_before -= 1
         gave_back = until(lambda: self.fds() <= self.fds_before)
         tap.ok(gave_back, "%s: descriptors are back to normal" % name, "%d, were %d" % (self.fds(), self.fds_before))
         grown = (self.peak() - self.rss_before) / 1e6
         limit = grow_mb * (4 if self.slow else 1)
         tap.ok(grown <= limit, "%s: memory bounded" % name, "grew by %.1f MB, %.1f are allowed" % (grown, limit))
         if self.pair:
-            self._judge_pair(tap, name, latency_s * (3 if self.slow else 1))
+            self.judge_pair(tap, name, latency_s)
         busy = min(self.load(0.2) for _ in range(3))
         tap.ok(busy < 0.3, "%s: at rest afterwards" % name, "it takes %d %%" % (busy * 100))
         tap.ok(self.broker.process.poll() is None and self.broker.stop() == 0, "%s: the broker ends in order" % name)
-        tap.note("%s: %.1f MB more%s" % (name, grown, self.pair_says if self.pair else ""))
+        tap.note("%s: %.1f MB more%s" % (name, grown, self.pair_says))
 
-    def _judge_pair(self, tap, name, latency_s):
+    def judge_pair(self, tap, name, latency_s=1.0):
+        """Ends the bystanders' work, before the scene's end if the broker is going to be restarted."""
+        latency_s *= 3 if self.slow else 1
         out, _ = self.pair.communicate("x", timeout=60)
+        self.pair = None
         saw = json.loads(out)
         late = sorted(saw["latency"]) or [99.0]
         self.pair_says = ", bystanders %d messages, median %.1f ms, worst %.0f ms" % (
@@ -178,6 +196,7 @@ class Arena:
     def end(self, failed):
         """In any case, in the end."""
         self.leave()
+        self.observer.close()
         if self.pair and self.pair.poll() is None:
             self.pair.kill()
             self.pair.wait()

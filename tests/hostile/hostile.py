@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 import arena  # noqa: E402
 import scenes_conn  # noqa: E402
 import scenes_flow  # noqa: E402
+import scenes_life  # noqa: E402
 import scenes_net  # noqa: E402
 import scenes_topic  # noqa: E402
 from broker import Tap  # noqa: E402
@@ -36,7 +37,8 @@ def main(args):
     long = "--long" in args or os.environ.get("HOSTILE") == "long"
     wanted = [a for a in args if not a.startswith("--")]
     tap = Notes()
-    for scene in scenes_conn.SCENES + scenes_flow.SCENES + scenes_net.SCENES + scenes_topic.SCENES:
+    scenes = [s for m in (scenes_conn, scenes_flow, scenes_life, scenes_net, scenes_topic) for s in m.SCENES]
+    for scene in scenes:
         if wanted and scene.__name__ not in wanted:
             continue
         began = time.monotonic()

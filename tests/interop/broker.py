@@ -43,7 +43,7 @@ class Broker:
                     "[listener default]\naddress = 127.0.0.1\nport = %d\n%s"
                     % ("user = root\n" if os.geteuid() == 0 else "", self.dir, self.port, self.more))
         with open(log, "wb") as out:
-            self.process = subprocess.Popen([self.program, "-c", path], stderr=out)
+            self.process = self.spawn(out)
 
         def listening():
             with open(log, encoding="utf-8", errors="replace") as f:
@@ -52,6 +52,10 @@ class Broker:
         if not until(listening, 20):
             raise RuntimeError("the broker does not start")
         self.port = int(listening().group(1))
+
+    def spawn(self, log, config="caddis.ini"):
+        """Another process, with that file of its directory. log: None for a pipe."""
+        return subprocess.Popen([self.program, "-c", os.path.join(self.dir, config)], stderr=log or subprocess.PIPE)
 
     def kill(self):
         self.process.kill()
