@@ -5,12 +5,32 @@
 #include "lab.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-static const char settings[] =
+static const char plain[] =
     "[persistence]\ndurability = crash\ncommit_interval = 0\n[broker]\nqueue_qos0_messages = true\n";
+static const char passwords[] =
+    "anna:$7$101$PEXb6CypBJTHg/oF$lRfV4s4LNfoHuIpXNwoeX7OT27nhWushzNkeSgC4jdwo3fAu/PKsQ5aO5i6YdbAGEqd7ws4myvlqP39vumP+8g==\n";
+static char settings[512], password_file[] = "/tmp/check_nomem.XXXXXX";
 
-enum { SUB = 0, PUB = 1, OTHER = 2, WATCHER = 3 };
+enum { SUB = 0, PUB = 1, OTHER = 2, WATCHER = 3, NAMED = 4 };
+
+static void setup(void)
+{
+    int fd = mkstemp(password_file);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, passwords, sizeof passwords - 1), sizeof passwords - 1);
+    close(fd);
+    snprintf(settings, sizeof settings, "%s[auth]\nallow_anonymous = true\npassword_file = %s\n", plain, password_file);
+}
+
+static void teardown(void)
+{
+    unlink(password_file);
+}
 
 static void come(struct lab *l, unsigned i, const struct lab_connect *p)
 {
@@ -25,6 +45,7 @@ struct promised {
     uint32_t messages;          /* for the session "sub" while it is away */
     bool retained;
     bool subscribed;
+    bool named;
 };
 
 static void queue_some(struct lab *l, struct promised *p)
@@ -42,8 +63,32 @@ static void queue_some(struct lab *l, struct promised *p)
     }
 }
 
-/* Everything that allocates: sessions, wills, plain and shared subscriptions, retained messages, queues, packets cut in
- * two, aliases, $SYS, expiry, take-over. */
+#define SEND(l, i, bytes) lab_send(l, i, bytes, sizeof bytes - 1)
+
+/* A client with a password, that uses aliases and takes them; what it subscribes to goes again. */
+static void named(struct lab *l, struct promised *p)
+{
+    static const char connect[] = "\x10\x1F\0\4MQTT\5\xC2\0\x3C\3\x22\0\5\0\1n\0\4anna\0\6secret";
+
+    if (l->b->stopping || !lab_open(l, NAMED))
+        return;
+    l->clients[NAMED].version = MQTT_50;
+    SEND(l, NAMED, connect);
+    lab_settle(l, 50);
+    lab_subscribe(l, NAMED, "z/#", 0, 1);
+    SEND(l, NAMED, "\x30\x0A\0\3z/1\3\x23\0\1x");
+    SEND(l, NAMED, "\x30\7\0\0\3\x23\0\1x");
+    lab_settle(l, 10);
+    lab_unsubscribe(l, NAMED, "z/#", 2);
+    lab_settle(l, 10);
+    p->named = l->clients[NAMED].got[PKT_PUBLISH] == 2 && l->clients[NAMED].got[PKT_UNSUBACK] == 1;
+    if (!l->b->stopping)
+        lab_disconnect(l, NAMED);
+    lab_settle(l, 10);
+}
+
+/* Everything that allocates: passwords, sessions, wills, plain and shared subscriptions, retained messages, queues, packets cut in
+ * two, aliases both ways, $SYS, expiry, take-over. */
 static void talk(struct lab *l, struct promised *p)
 {
     static const struct lab_connect sub = { .id = "sub", .version = MQTT_50, .expiry_s = UINT32_MAX, .will_topic = "w",
@@ -56,6 +101,7 @@ static void talk(struct lab *l, struct promised *p)
     lab_subscribe(l, SUB, "t/#", 2, 1);
     lab_settle(l, 10);
     p->subscribed = l->clients[SUB].got[PKT_SUBACK] > 0 && l->clients[SUB].out[l->clients[SUB].out_len - 1] < 0x80;
+    named(l, p);
     come(l, OTHER, &other);
     lab_subscribe(l, OTHER, "$share/g/t/+", 1, 1);
     lab_subscribe(l, OTHER, "$SYS/broker/uptime", 0, 2);
@@ -148,7 +194,7 @@ static bool try(uint64_t nth, bool at_start)
     }
     failed = mem_fail_at == 0;
     if (!failed)                        /* the conversation promises what it is about */
-        ck_assert(p.messages == 4 && p.retained && p.subscribed);
+        ck_assert(p.messages == 4 && p.retained && p.subscribed && p.named);
     mem_fail_at = 0;
     if (l.b != NULL && l.b->stopping)
         lab_kill(&l);
@@ -179,6 +225,34 @@ START_TEST(start_without_memory)
     for (; nth < 200 && try(nth, true); nth++)
         ;
     ck_assert_uint_gt(nth, 20);
+}
+END_TEST
+
+/* A store with sessions, subscriptions, queues, a will and retained messages. */
+START_TEST(restart_without_memory)
+{
+    bool failed = true;
+
+    for (uint64_t nth = 1; failed; nth++) {
+        struct promised p = { 0 };
+        struct lab l;
+
+        lab_init(&l, settings);
+        ck_assert(lab_start(&l));
+        talk(&l, &p);
+        ck_assert(p.messages == 4 && p.retained && p.subscribed);
+        lab_kill(&l);
+        mem_fail_at = nth;
+        if (lab_start(&l) && l.b->stopping)
+            lab_kill(&l);
+        failed = mem_fail_at == 0;
+        mem_fail_at = 0;
+        if (l.b == NULL)
+            ck_assert(lab_start(&l));
+        judge(&l, &p, nth);
+        lab_fini(&l);
+        ck_assert_uint_lt(nth, 400);
+    }
 }
 END_TEST
 
@@ -214,8 +288,10 @@ int main(void)
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, every_allocation_fails_once);
     tcase_add_test(t, start_without_memory);
+    tcase_add_test(t, restart_without_memory);
     tcase_add_test(t, a_drought);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
