@@ -17,6 +17,8 @@ struct config_auth {
 };
 
 enum { PROTOCOL_MQTT, PROTOCOL_WEBSOCKETS, PROTOCOL_HTTP };
+/* Longest auto_id_prefix: with a UUID behind it the id still fits into every buffer for one. */
+enum { AUTO_ID_PREFIX_MAX = 400 };
 enum { DOMAIN_BOTH, DOMAIN_IPV4, DOMAIN_IPV6 };
 
 struct config_listener {

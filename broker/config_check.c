@@ -193,8 +193,8 @@ static void check_listener(struct check *k, int i)
     if (l->mount_point != NULL && topic_has_wildcard((struct view){ (const uint8_t *)l->mount_point,
                                                                     strlen(l->mount_point) }))
         fail(k, "listener", "mount_point", i, "mount_point: %s: + and # can't stand in a topic", log_qs(l->mount_point));
-    if (l->auth.auto_id_prefix != NULL && strlen(l->auth.auto_id_prefix) > 1024)
-        fail(k, "listener", "auto_id_prefix", i, "auto_id_prefix: longer than 1024 bytes");
+    if (l->auth.auto_id_prefix != NULL && strlen(l->auth.auto_id_prefix) > AUTO_ID_PREFIX_MAX)
+        fail(k, "listener", "auto_id_prefix", i, "auto_id_prefix: longer than %d bytes", AUTO_ID_PREFIX_MAX);
     check_tls(k, i);
 }
 

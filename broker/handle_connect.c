@@ -13,8 +13,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* "auto-" and a UUID */
-#define ID_MAX 512
+/* auto_id_prefix and a UUID */
+#define ID_MAX (AUTO_ID_PREFIX_MAX + 37)
 
 /* What a CONNECT comes to. */
 struct entry {
@@ -139,7 +139,7 @@ static enum reason choose_id(struct broker *b, struct conn *c, struct entry *e)
     r[6] = (uint8_t)((r[6] & 0x0F) | 0x40);
     r[8] = (uint8_t)((r[8] & 0x3F) | 0x80);
     n = snprintf((char *)e->id_buf, sizeof e->id_buf,
-                 "%.400s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", l->auth.auto_id_prefix,
+                 "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", l->auth.auto_id_prefix,
                  r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
     e->id = (struct view){ e->id_buf, (size_t)n };
     e->assigned = true;

@@ -133,6 +133,7 @@ static const struct { const char *text, *want; } bad[] = {
     { "[listener a]\npsk_hint = x\n", "f:2: psk_hint: needs a psk_file, here or in [auth]" },
     { "[auth]\npsk_file = /p\n[listener a]\npsk_hint = x\ncafile = /a\n",
       "f:5: cafile: a listener with psk_hint knows no certificates" },
+    { "[listener a]\nauto_id_prefix = " LONG200 LONG200 "x\n", "f:2: auto_id_prefix: longer than 400 bytes" },
     { "[listener a]\n[listener b]\n", "f:2: listener \"b\" wants the same address and port as listener \"a\" (f:1)" },
     { "[broker]\ninclude_dir = /nowhere/at/all\n", "f:2: include_dir: \"/nowhere/at/all\": No such file or directory" },
     { "[broker]\n" LONG200 " = 1\n", "f:2: expected 'key = value' or '[section]'" },
