@@ -66,7 +66,7 @@ def dripping(tap, a, long):
 def connect_storm(tap, a, long):
     """Many come and go at once, some by RST, some in the middle of CONNECT."""
     refused = 0
-    for batch in each(50000 if long else 1000):
+    for batch in each(100000 if long else 1000):
         crowd = [a.client() for _ in batch]
         for i, c in zip(batch, crowd):
             raw = mqtt.connect("storm-%d" % i, v=(3, 4, 5)[i % 3])
@@ -128,7 +128,8 @@ def broken_off(tap, a, long):
     """RST after every byte of a whole exchange."""
     whole = (mqtt.connect("cut", v=5, will=("cut/will", b"x" * 30, 2, True), will_props=b"\x26\0\1a\0\1b") +
              mqtt.subscribe(1, ["cut/#", "$share/g/cut/+"], 2, 5) + mqtt.publish("cut/1", b"y" * 20, 2, 1, v=5) +
-             mqtt.publish("cut/2", b"z", 1, 2, True, v=5) + mqtt.ack(mqtt.PUBREL, 1) + mqtt.unsubscribe(3, ["cut/#"], 5))
+             mqtt.publish("cut/2", b"z", 1, 2, True, v=5) + mqtt.ack(mqtt.PUBREL, 1) +
+             mqtt.unsubscribe(3, ["cut/#"], 5))
     for k in range(1, len(whole) + 1):
         c = a.client()
         c.send(whole[:k])

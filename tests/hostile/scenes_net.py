@@ -40,7 +40,7 @@ def half_open(tap, a, long):
     watcher = a.client("watcher")
     watcher.join(["lost/#"], 1)
     idle = a.client("idle")
-    tap.ok(watched_by_kernel(a.port, idle), "half open: a silent connection without keep alive is looked at by the kernel")
+    tap.ok(watched_by_kernel(a.port, idle), "half open: the kernel looks after silent connections")
     lost = [a.client("lost-%d" % i, keepalive=2, will=("lost/%d" % i, b"w", 1, False)) for i in range(n)]
     for i, c in enumerate(lost + [a.client("for-ever-%d" % i) for i in range(n)]):
         c.join(["flood"], i % 3)
@@ -56,6 +56,8 @@ def half_open(tap, a, long):
     tap.same(got, sorted("lost/%d" % i for i in range(n)), "half open: one will for each")
     tap.ok(until(lambda: a.log().count('reason="keep alive timeout"') == n, 5), "half open: keep alive finds them")
     tap.ok(pub.alive() and idle.alive(), "half open: others stay")
+    busy = a.load(0.5)
+    tap.ok(busy < 0.3, "half open: what can't be written takes no time", "%d %%" % (busy * 100))
     for c in a.clients:
         c.reset()
     a.clients = []
@@ -218,7 +220,7 @@ def one_turn(tap, a, long):
         def rush(crowd=crowd, sent=sent):
             pub.send(mqtt.publish("prize/x", sent[-1], 1, 300))
             for i, c in enumerate(crowd):
-                c.send(mqtt.connect("prize", 5, False, will=("gone/late", b"", 1, False), props=kept, will_props=delayed) +
+                c.send(mqtt.connect("prize", 5, False, 0, ("gone/late", b"", 1, False), kept, delayed) +
                        mqtt.subscribe(1, ["prize/#"], 1, 5) + mqtt.publish("other", b"x", 2, 1, v=5))
                 c.reset() if i % 6 == 5 else None
         frozen(a, rush)
@@ -240,7 +242,8 @@ def one_turn(tap, a, long):
     watcher.send(mqtt.packet(0xC0))
     tap.same(watcher.receive()[0] >> 4, mqtt.PINGRESP, "one turn: no will, as the session went on every time")
     heirs = [a.client() for _ in range(30)]
-    frozen(a, lambda: [c.send(mqtt.connect("heir", will=("gone/now", b"%d" % i, 1, False))) for i, c in enumerate(heirs)])
+    raw = [mqtt.connect("heir", will=("gone/now", b"%d" % i, 1, False)) for i in range(30)]
+    frozen(a, lambda: [c.send(r) for c, r in zip(heirs, raw)])
     got = [watcher.message()[1] for _ in range(29)]
     tap.same(len(set(got)), 29, "one turn: a will for each session that a clean one replaced")
     tap.same(sum(c.closed(0.05) for c in heirs), 29, "one turn: one of them is left")

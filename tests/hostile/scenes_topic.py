@@ -93,7 +93,8 @@ def retained_flood(tap, a, long):
         pub.send(b"".join(mqtt.publish("f/%d" % (i // 2), b"v" if i % 2 == 0 else b"", retain=True)
                           for i in range(begin, begin + 500)))
     tap.ok(retained_is(a, 0), "retained flood: set and cleared")
-    tap.ok(until(lambda: a.figure("heap/current") - before < full / 50), "retained flood: none of them leaves anything behind",
+    tap.ok(until(lambda: a.figure("heap/current") - before < full / 50),
+           "retained flood: none of them leaves anything behind",
            "%d bytes of %d" % (a.figure("heap/current") - before, full))
     a.finish(tap, "retained flood", n * 0.0005 + 12, 2.0)
 
