@@ -159,7 +159,7 @@ def take_exactly_once(port, left, held, got):
             c.send(mqtt.packet(0xC0))       # the message may still be on its way
 
 
-@place()
+@place(settings="[persistence]\ncommit_interval = 0\n")
 def resets(tap, a, long):
     """RST after every byte that publisher and subscriber send at QoS 2: in the end each message is there, once."""
     sub = Frail(a.port, "frail-sub")
