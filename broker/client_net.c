@@ -82,7 +82,8 @@ int net_connect_unix(const char *path, char *why, size_t cap)
     int fd;
 
     if (strlen(path) >= sizeof to.sun_path) {
-        snprintf(why, cap, "the path of a Unix socket can have %zu bytes: %s", sizeof to.sun_path - 1, path);
+        snprintf(why, cap, "the path of a Unix socket can have %zu bytes, this one has %zu", sizeof to.sun_path - 1,
+                 strlen(path));
         return -1;
     }
     strcpy(to.sun_path, path);

@@ -220,7 +220,7 @@ enum persist_rc persist_each_subscription(struct persist *p, int (*row)(void *, 
 enum persist_rc persist_each_inbound(struct persist *p, int (*row)(void *, int64_t session_id, int packet_id),
                                      void *arg);
 /* Everything but the payload when payload_over is exceeded: then m.payload.p is NULL and m.payload.len its length. */
-enum persist_rc persist_each_retained(struct persist *p, size_t payload_over,
+enum persist_rc persist_each_retained(struct persist *p, uint64_t payload_over,
                                       int (*row)(void *, const struct persist_retained *), void *arg);
 /* With its payload, however long. No row is no error. */
 enum persist_rc persist_retained_get(struct persist *p, int64_t id, int (*row)(void *, const struct persist_retained *),

@@ -72,7 +72,7 @@ static int give_retained(struct row *r, void *arg)
     return r->bad ? 0 : g->row(g->arg, &t);
 }
 
-enum persist_rc persist_each_retained(struct persist *p, size_t payload_over,
+enum persist_rc persist_each_retained(struct persist *p, uint64_t payload_over,
                                       int (*row)(void *, const struct persist_retained *), void *arg)
 {
     struct retained_rows g = { row, arg };

@@ -8,12 +8,14 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <linux/aio_abi.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char test_dir[64], test_store[128];
@@ -33,6 +35,17 @@ static inline void make_dir(void)
     strcpy(test_dir, "/tmp/check_persist.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(test_dir));
     snprintf(test_store, sizeof test_store, "%s/caddis.db", test_dir);
+}
+
+/* A kernel may be built without it, and qemu does not emulate it. */
+static inline bool kernel_has_aio(void)
+{
+    aio_context_t aio = 0;
+
+    if (syscall(SYS_io_setup, 1, &aio) < 0)
+        return false;
+    syscall(SYS_io_destroy, aio);
+    return true;
 }
 
 /* Only files: nothing here makes directories. */

@@ -189,16 +189,19 @@ START_TEST(blocker_is_named)
 {
     static const char *const sql[] = { "BEGIN IMMEDIATE", "BEGIN; SELECT count(*) FROM session" };
     struct persist *p = open_as(PERSIST_CREATED);
-    char name[64];
+    char name[64], own[64] = "";
+    FILE *comm = fopen("/proc/self/comm", "r");
     int pid = 0;
     pid_t child;
 
+    ck_assert(comm != NULL && fscanf(comm, "%63s", own) == 1);
+    fclose(comm);
     fill(p, 1, 1);
     ck_assert(!persist_blocker(p, &pid, name));
     child = holder(sql[_i]);
     ck_assert(persist_blocker(p, &pid, name));
     ck_assert_int_eq(pid, child);
-    ck_assert_ptr_nonnull(strstr(name, "check_persist"));
+    ck_assert_str_eq(name, own);
     end(child);
     ck_assert(!persist_blocker(p, &pid, name));
     persist_close(&p);
@@ -441,7 +444,12 @@ START_TEST(kernel_without_aio)
     struct persist_stats st;
 
     ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
+    /* Refused where the kernel has no filters, and by qemu. What is without AIO anyway can still show the first case. */
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0) {
+        ck_assert_int_eq(errno, EINVAL);
+        if (_i == 1 || kernel_has_aio())
+            return;
+    }
     p = open_as(PERSIST_CREATED);
     ck_assert_int_eq(persist_sync_fd(p) < 0, _i == 0);
     fill(p, 1, 1);

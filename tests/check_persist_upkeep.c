@@ -11,7 +11,11 @@ START_TEST(sync_rings)
     struct pollfd f = { .fd = persist_sync_fd(p), .events = POLLIN };
     struct persist_stats st;
 
-    ck_assert_int_ge(f.fd, 0);
+    ck_assert_int_eq(f.fd >= 0, kernel_has_aio());
+    if (f.fd < 0) {
+        persist_close(&p);
+        return;         /* syncs at once: kernel_without_aio in check_persist_faults.c */
+    }
     for (int i = 1; i <= 3; i++) {
         OK(persist_begin(p));
         OK(put_session(p, i, (const char *[]){ "a", "b", "c" }[i - 1]));
@@ -53,8 +57,12 @@ START_TEST(sync_failure_is_final)
     /* A pipe can't be made durable. */
     ck_assert_int_eq(pipe(pipes), 0);
     ck_assert_int_ge(dup2(pipes[0], p->wal_fd), 0);
-    OK(persist_sync_start(p));
-    ck_assert_int_eq(persist_sync_finish(p), PERSIST_IO);
+    if (kernel_has_aio()) {
+        OK(persist_sync_start(p));
+        ck_assert_int_eq(persist_sync_finish(p), PERSIST_IO);
+    } else {
+        ck_assert_int_eq(persist_sync_start(p), PERSIST_IO);
+    }
     ck_assert_ptr_nonnull(strstr(persist_error(p), "durable"));
     ck_assert_int_eq(persist_sync_start(p), PERSIST_IO);
     ck_assert_int_eq(persist_sync_wait(p), PERSIST_IO);
