@@ -37,9 +37,24 @@ static time_t library_time(time_t *out)
     return now;
 }
 
+/* A 32-bit library that was built with the system's old time_t calls what it takes for a wc_time_cb and is this. In
+ * 2038 its clock goes back to 1901, and no certificate is valid: the library's end, not ours. */
+static int32_t library_time32(int32_t *out)
+{
+    int32_t now = (int32_t)library_time(NULL);
+
+    if (out != NULL)
+        *out = now;
+    return now;
+}
+
 void tls_time_setup(void)
 {
-    wc_SetTimeCb(library_time);
+    time_t t;
+    /* Tells how wide the library's time_t is: it does not fill a place that is too small. */
+    bool narrow = wc_GetTime(&t, sizeof(int32_t)) == 0;
+
+    wc_SetTimeCb(narrow ? (wc_time_cb)(void (*)(void))library_time32 : library_time);
 }
 
 /* The library has stopped at the date and not looked at revocation and critical extensions. So the certificate is

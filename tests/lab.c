@@ -27,6 +27,12 @@ int __wrap_clock_gettime(clockid_t which, struct timespec *t)
     *t = (struct timespec){ .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
     return 0;
 }
+/* What it is called on a 32-bit system with 64 bits of time. */
+int __wrap___clock_gettime64(clockid_t which, struct timespec *t);
+int __wrap___clock_gettime64(clockid_t which, struct timespec *t)
+{
+    return __wrap_clock_gettime(which, t);
+}
 
 /* Kernel AIO takes milliseconds to set up and end, and comes back when it likes. Refused, the store syncs at once and
  * tells so by its eventfd. */

@@ -224,9 +224,14 @@ START_TEST(clock_unset)
         { NULL, NULL, "no certificate was shown", NULL, NULL },
     };
 
+    /* A library whose own time_t ends in 2038 can't pretend that it is 2048. */
+    time_t t;
+    bool narrow = wc_GetTime(&t, sizeof(int32_t)) == 0;
+
     tls_clock_offset_s = 1000 - (int64_t)time(NULL);
     for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++)
-        run_client(&rows[i / 2], i % 2 ? 0x0303 : 0x0304, rows[i / 2].trouble);
+        if (!narrow || strcmp(rows[i / 2].cert != NULL ? rows[i / 2].cert : "", "client-future") != 0)
+            run_client(&rows[i / 2], i % 2 ? 0x0303 : 0x0304, rows[i / 2].trouble);
     tls_clock_offset_s = 0;
 }
 END_TEST
