@@ -248,7 +248,7 @@ struct broker *broker_new(struct config *cfg, char **why)
     listen_take_tls(b, true);
     if (cfg->persistence)
         make_dir_of(cfg, cfg->store_path);
-    if (cfg->enable_control)
+    if (control_built && cfg->enable_control)
         make_dir_of(cfg, cfg->control_socket);
     control_open(b, account(cfg));
     if (daemon_drop(cfg->user, why) < 0)

@@ -4,6 +4,7 @@
 
 #include "broker/acl.h"
 #include "broker/config_value.h"
+#include "broker/control.h"
 #include "broker/passwd.h"
 #include "broker/psk.h"
 #include "broker/tls.h"
@@ -217,6 +218,8 @@ unsigned config_check_clashes(const struct config *c, bool sound,
 
     if (c->log_dests & DEST_NONE && c->log_dests != DEST_NONE)
         fail(&k, "log", "dest", -1, "dest: none can't stand together with other destinations");
+    if (!control_built && c->enable_control && written(&k, "enable_control", -1))
+        fail(&k, "broker", "enable_control", -1, "enable_control: this caddis was built without the control socket");
     if (strlen(c->control_socket) >= sizeof ((struct sockaddr_un *)0)->sun_path)
         fail(&k, "broker", "control_socket", -1, "control_socket: a path can have %zu bytes here, this one has %zu",
              sizeof ((struct sockaddr_un *)0)->sun_path - 1, strlen(c->control_socket));
@@ -366,7 +369,7 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
         fail(&k, "broker", "user", -1, "user: there is no account %s on this machine", log_qs(c->user));
     if (c->pid_file != NULL)
         check_writable(&k, "broker", "pid_file", -1, c->pid_file, S_IFREG);
-    if (c->enable_control && !made_at_start(c->control_socket))
+    if (control_built && c->enable_control && !made_at_start(c->control_socket))
         check_writable(&k, "broker", "control_socket", -1, c->control_socket, S_IFSOCK);
     if (c->log_dests & DEST_FILE)
         check_writable(&k, "log", "dest", -1, c->log_file, S_IFREG);

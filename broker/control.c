@@ -446,6 +446,8 @@ static int bind_socket(struct control *ctl, const struct passwd *account, const 
     return -1;
 }
 
+const bool control_built = true;
+
 void control_open(struct broker *b, const struct passwd *account)
 {
     struct control *ctl;

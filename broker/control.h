@@ -27,6 +27,9 @@
 
 #include <pwd.h>
 
+/* false: control_none.c has taken the place of all this. */
+extern const bool control_built;
+
 /* Binds the socket that the configuration names. Failing is no reason not to start: the log has a warning. account:
  * who the process is going to be, and gets the socket; NULL: who it is. */
 void control_open(struct broker *b, const struct passwd *account);

@@ -3,6 +3,7 @@
 #include "broker/broker.h"
 #include "broker/cmd.h"
 #include "broker/config_value.h"
+#include "broker/control.h"
 #include "broker/daemon.h"
 #include "broker/tls.h"
 #include "persist/show.h"
@@ -57,8 +58,8 @@ static void version(void)
     printf("TLS        %s\n", tls_library());
     puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS and Unix sockets"
                    : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP and Unix sockets");
-    puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db\n"
-         "control    " RUNSTATEDIR "/caddis.sock");
+    puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db");
+    printf("control    %s\n", control_built ? CONTROL_DEFAULT : "none");
 }
 
 void cmd_say(void *arg, const char *line)

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/config.h"
 #include "broker/config_table.h"
+#include "broker/control.h"
 #include "broker/tls.h"
 
 #include <check.h>
@@ -180,6 +181,19 @@ START_TEST(keys_of_tls)
                                  "f:7: psk_hint: this caddis was built without TLS\n");
     }
     config_free(c);
+}
+END_TEST
+
+START_TEST(keys_of_the_control_socket)
+{
+    struct said s;
+    struct config *c = load("[broker]\nenable_control = true\n", &s);
+
+    ck_assert_int_eq(c != NULL, control_built);
+    ck_assert_str_eq(s.text, control_built ? "" :
+                     "f:2: enable_control: this caddis was built without the control socket\n");
+    config_free(c);
+    config_free(load_good("[broker]\nenable_control = false\ncontrol_socket = /s\n"));
 }
 END_TEST
 
@@ -526,6 +540,8 @@ START_TEST(sample_loads)
     replace(all, "psk_hint = sensors\n", "\n");      /* not together with certfile */
     for (unsigned i = 0; !tls_built && i < sizeof tls_lines / sizeof tls_lines[0]; i++)
         replace(all, tls_lines[i], "#");
+    if (!control_built)
+        replace(all, "enable_control = true\n", "\n");
     e = load_good(all);
     ck_assert_str_eq(e->listeners[0].name, "NAME");
     ck_assert_str_eq(e->user, "caddis");
@@ -615,6 +631,7 @@ int main(void)
     tcase_add_loop_test(t, bad_rows, 0, sizeof bad / sizeof bad[0]);
     tcase_add_loop_test(t, duration_rows, 0, sizeof durations / sizeof durations[0]);
     tcase_add_test(t, keys_of_tls);
+    tcase_add_test(t, keys_of_the_control_socket);
     tcase_add_test(t, all_errors_in_one_run);
     tcase_add_test(t, zero_byte);
     tcase_add_test(t, unreadable_files);
