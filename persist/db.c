@@ -318,6 +318,16 @@ int db_open_read_only(const char *path, sqlite3 **db)
     return rc;
 }
 
+bool db_log_alone(const char *path)
+{
+    char *wal = sqlite3_mprintf("%s-wal", path);
+    struct stat st;
+    bool alone = (stat(path, &st) < 0 || st.st_size == 0) && wal != NULL && stat(wal, &st) == 0 && st.st_size > 0;
+
+    sqlite3_free(wal);
+    return alone;
+}
+
 enum db_state db_connect(struct persist *p, bool read_only)
 {
     int rc = read_only ? db_open_read_only(p->o.path, &p->db)

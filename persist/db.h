@@ -84,6 +84,9 @@ enum db_state {
     DB_UNUSABLE,    /* not ours to judge: rights, locks, memory */
 };
 enum db_state db_connect(struct persist *p, bool read_only);
+/* Is the database empty or gone, and a log with something in it beside it? SQLite would delete the log as soon as it
+ * opens the database, for reading only too, and it may be all that there is. */
+bool db_log_alone(const char *path);
 /* For reading only, whether a broker has it open or not. SQLite's code; *db must be closed in any case. */
 int db_open_read_only(const char *path, sqlite3 **db);
 int db_version(const struct persist *p);

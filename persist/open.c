@@ -118,6 +118,14 @@ static bool finish_install(const char *path, char **why)
     return db_install(path, "corrupt", moved, sizeof moved, why) == 0;
 }
 
+static bool log_alone(struct persist *p)
+{
+    if (!db_log_alone(p->o.path))
+        return false;
+    snprintf(p->error, sizeof p->error, "store %s: empty or gone, but %s-wal is there", p->o.path, p->o.path);
+    return true;
+}
+
 /* *state: DB_DAMAGED if what lies there can't be given to SQLite, else DB_READY. */
 static bool file_fits(struct persist *p, bool *created, enum db_state *state, char **why)
 {
@@ -130,9 +138,7 @@ static bool file_fits(struct persist *p, bool *created, enum db_state *state, ch
         return false;
     if (stat(p->o.path, &st) == 0 && !S_ISREG(st.st_mode))
         return refuse(why, "store %s: not a regular file; name another path", p->o.path);
-    if (size_of(p->o.path, "") <= 0 && size_of(p->o.path, "-wal") > 0) {
-        /* SQLite would delete the log, which is all that there is. */
-        snprintf(p->error, sizeof p->error, "store %s: empty or gone, but %s-wal is there", p->o.path, p->o.path);
+    if (log_alone(p)) {
         *state = DB_DAMAGED;
         return true;
     }
@@ -353,6 +359,8 @@ static bool salvage(struct persist *p, struct persist_open_info *info, char **wh
 
 static bool open_for_tools(struct persist *p, char **why)
 {
+    if (log_alone(p))
+        return refuse_damaged(p, why);
     switch (db_connect(p, true)) {
     case DB_READY:
         return stmt_check_all(p) || refuse_damaged(p, why);

@@ -79,6 +79,10 @@ int persist_show(const char *path, const char *view, const char *first,
         explain(why, path, "there is none, or this user may not read it (try sudo, or --store PATH)");
         return -1;
     }
+    if (db_log_alone(path)) {
+        explain(why, path, "empty, but its log, which ends in -wal, is there: it is damaged");
+        return -1;
+    }
     rc = db_open_read_only(path, &db);
     if (rc == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 1, NULL);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check_persist.h"
 #include "persist/db.h"
+#include "persist/show.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -153,6 +154,15 @@ END_TEST
 
 /* ---- tools ---- */
 
+static int no_row(void *arg, const struct show_column *columns, int count, bool empty)
+{
+    (void)arg;
+    (void)columns;
+    (void)count;
+    ck_assert(empty);
+    return 0;
+}
+
 START_TEST(tools_change_nothing)
 {
     struct persist_options o = { .path = test_store, .read_only = true };
@@ -169,6 +179,23 @@ START_TEST(tools_change_nothing)
     tool = open_with(&o, PERSIST_OPENED);
     ck_assert_uint_eq(queue_length(tool, 1), 10);
     persist_close(&tool);
+}
+END_TEST
+
+/* SQLite deletes the log of an empty database even where it may only read. */
+START_TEST(tools_leave_a_log_alone)
+{
+    struct persist_options o = { .path = test_store, .read_only = true };
+    char wal[600], *why;
+
+    snprintf(wal, sizeof wal, "%s-wal", test_store);
+    write_at(test_store, 0, "", 0);
+    fill_at(wal, 0, 'w', 5000);
+    refused(&o, "-wal is there", "copy", NULL);
+    ck_assert_int_eq(persist_show(test_store, "v_session", NULL, no_row, NULL, &why), -1);
+    ck_assert_ptr_nonnull(strstr(why, "ends in -wal"));
+    free(why);
+    ck_assert_int_eq(size_at(wal), 5000);
 }
 END_TEST
 
@@ -520,6 +547,7 @@ static Suite *suite(void)
     tcase_add_test(t, garbage_where_no_store_was);
     tcase_add_test(t, log_without_its_database);
     tcase_add_test(t, tools_change_nothing);
+    tcase_add_test(t, tools_leave_a_log_alone);
     tcase_add_test(t, tools_of_others);
     tcase_add_test(t, damage_is_refused_unless_asked);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
