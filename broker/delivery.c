@@ -381,7 +381,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
 struct paging {
     struct broker *b;
     struct session *s;
-    unsigned rows;
+    unsigned rows, skipped;
 };
 
 bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
@@ -414,21 +414,25 @@ static int paged(void *arg, const struct persist_queue *q, const struct persist_
 {
     struct paging *p = arg;
     struct session *s = p->s;
+    bool fits = msg_keepable(m, (struct view){ q->subids.p, q->subids.len });
+    struct flow *f = flow_get(s);
     struct delivery *d;
-    struct flow *f;
 
-    if (!delivery_restore(p->b, s, q, m))
+    if (f == NULL || (fits && !delivery_restore(p->b, s, q, m)))
         return 1;
-    f = s->flow;
-    d = at(f->window.prev);
     f->paged_position = q->position;
-    p->rows++;
     if (s->backlog > 0)
         s->backlog--;
     if (q->state != PERSIST_QUEUED && s->parked > 0)
         s->parked--;
     if (q->state == PERSIST_QUEUED)
         s->queued_bytes -= q->bytes;
+    if (!fits) {
+        p->skipped++;
+        return 0;
+    }
+    p->rows++;
+    d = at(f->window.prev);
     if (d->state == QUEUED) {
         f->queued++;
         f->window_bytes += msg_bytes(d->msg);
@@ -459,7 +463,7 @@ static bool tail_to_window(struct broker *b, struct session *s)
 /* The next delivery to send, fetched from the store if need be; NULL: none. */
 static struct delivery *refill(struct broker *b, struct session *s)
 {
-    struct paging p = { b, s, 0 };
+    struct paging p = { .b = b, .s = s };
 
     if (s->flow->next != &s->flow->window)
         return at(s->flow->next);
@@ -475,7 +479,11 @@ static struct delivery *refill(struct broker *b, struct session *s)
             conn_close(b, s->conn, CLOSE_UNAVAILABLE);
             return NULL;
         }
-        if (p.rows == 0) {
+        if (p.skipped > 0) {
+            log_warning("rows in the store break MQTT's rules and stay there id=%s rows=%u",
+                        log_q(s->ident->data, s->ident->id_len), p.skipped);
+            session_wake(b, s);         /* the page may have held nothing else */
+        } else if (p.rows == 0) {
             /* Rows that broke the rules, or were taken out by somebody else. */
             log_warning("rows missing in the store id=%s rows=%u", log_q(s->ident->data, s->ident->id_len), s->backlog);
             s->backlog = s->parked = 0;

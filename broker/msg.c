@@ -3,6 +3,7 @@
 #include "broker/msg.h"
 
 #include "persist/persist.h"
+#include "proto/publish.h"
 
 #include <assert.h>
 #include <string.h>
@@ -75,6 +76,12 @@ struct msg *msg_new(const struct incoming *in)
     *at++ = '\0';
     put(put(at, in->props), in->payload);
     return m;
+}
+
+bool msg_keepable(const struct persist_message *p, struct view subids)
+{
+    return publish_keepable((struct view){ p->topic.p, p->topic.len }, (struct view){ p->props.p, p->props.len }, subids,
+                            (struct view){ p->payload.p, p->payload.len });
 }
 
 struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms)

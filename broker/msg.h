@@ -81,6 +81,9 @@ void incoming_done(struct incoming *in);
 /* Copies everything. refs == 1. NULL: no memory. */
 struct msg *msg_new(const struct incoming *in);
 struct persist_message;
+/* Does what was stored keep MQTT's rules? The store does not know them, and what breaks them must not reach a client.
+ * subids: of the delivery, or empty. */
+bool msg_keepable(const struct persist_message *p, struct view subids);
 /* What was stored. expires_ms is set, the publisher is not. NULL: no memory. */
 struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms);
 struct msg *msg_ref(struct msg *m);

@@ -190,7 +190,7 @@ static int add_will(void *arg, const struct persist_will *p)
     uint32_t delay_s = p->delay_s > 0 ? (uint32_t)p->delay_s : 0;
     struct msg *msg;
 
-    if (s == NULL || !topic_name_valid(view(p->topic)) || p->qos > 2) {
+    if (s == NULL || !msg_keepable(&m, (struct view){ NULL, 0 })) {
         l->odd += s != NULL;
         return 0;
     }
@@ -212,7 +212,7 @@ static int add_retained(void *arg, const struct persist_retained *p)
     struct msg *m;
 
     still_loading(l);
-    if (!topic_name_valid(view(p->m.topic)) || p->m.qos > 2 || p->m.payload.len == 0) {
+    if (!msg_keepable(&p->m, (struct view){ NULL, 0 }) || p->m.payload.len == 0) {
         l->odd++;
         return 0;
     }

@@ -241,7 +241,8 @@ static int add_orphan(void *arg, const struct persist_queue *q, const struct per
     struct share *g = subs_only_shared(o->s, (struct view){ m->topic.p, m->topic.len });
     struct msg *msg;
 
-    if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos))
+    if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos) ||
+        !msg_keepable(m, (struct view){ NULL, 0 }))
         return 0;
     msg = msg_restore(m, o->b->now_ms, o->b->wall_ms);
     if (msg == NULL)

@@ -79,17 +79,14 @@ static void keep(struct props *out, const struct prop_item *it)
         out->val[it->id].bytes = it->value;
 }
 
-enum reason props_decode(struct reader *r, uint32_t where, struct props *out)
+enum reason props_decode_raw(struct view raw, uint32_t where, struct props *out)
 {
-    struct reader block;
+    struct reader block = rd_make(raw);
     struct prop_item it;
     enum reason why;
 
     props_clear(out);
-    out->raw = rd_bytes(r, rd_varint(r));
-    if (r->bad)
-        return R_MALFORMED;
-    block = rd_make(out->raw);
+    out->raw = raw;
     while (rd_left(&block) > 0) {
         if (!read_item(&block, &it) || (rules[it.id].where & where) == 0) /* (2.2.2.2) */
             return R_MALFORMED;
@@ -101,6 +98,16 @@ enum reason props_decode(struct reader *r, uint32_t where, struct props *out)
         keep(out, &it);
     }
     return R_OK;
+}
+
+enum reason props_decode(struct reader *r, uint32_t where, struct props *out)
+{
+    struct view raw = rd_bytes(r, rd_varint(r));
+
+    if (!r->bad)
+        return props_decode_raw(raw, where, out);
+    props_clear(out);
+    return R_MALFORMED;
 }
 
 bool props_next(struct reader *r, struct prop_item *it)

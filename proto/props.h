@@ -50,6 +50,8 @@ static inline void props_clear(struct props *p)
  * R_PROTOCOL_ERROR: twice, or a value out of range (2.2.2.2).
  * R_TOPIC_ALIAS_INVALID: Topic Alias 0 [MQTT5-3.3.2-8]. */
 enum reason props_decode(struct reader *r, uint32_t where, struct props *out);
+/* The same for a block without its length. */
+enum reason props_decode_raw(struct view raw, uint32_t where, struct props *out);
 
 /* Iterates a checked raw block; start with r = rd_make(props.raw). False at the end. For a
  * PAIR, *name and *value are set, otherwise num or value as the type has it. */

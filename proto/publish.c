@@ -60,6 +60,21 @@ enum reason publish_decode(uint8_t head, struct view body, enum version v, struc
     return check_props(out);
 }
 
+bool publish_keepable(struct view topic, struct view props, struct view subids, struct view payload)
+{
+    struct publish p = { .topic = topic, .payload = payload };
+    struct props ids;
+
+    if (!utf8_valid(topic) || !topic_name_valid(topic))
+        return false;
+    props_clear(&p.props);
+    if (props.len > 0 && (props_decode_raw(props, IN(PUBLISH), &p.props) != R_OK ||
+                          props_forward_size(&p.props) != props.len || check_props(&p) != R_OK))
+        return false;
+    return subids.len == 0 ||
+           (props_decode_raw(subids, IN(PUBLISH), &ids) == R_OK && ids.has == 1u << PROP_SUBSCRIPTION_ID);
+}
+
 /* Between the fixed header and the payload. */
 static size_t head_remaining(const struct publish_out *p)
 {

@@ -22,6 +22,10 @@ struct publish {
  * Subscription Identifiers pass here (servers send them); the broker refuses them from clients. */
 enum reason publish_decode(uint8_t head, struct view body, enum version v, struct publish *out);
 
+/* Could a PUBLISH have brought this, and can one pass it on? For what was kept where somebody may have had a hand in it.
+ * props: as props_forward() writes them; subids: Subscription Identifiers as a sender adds them. */
+bool publish_keepable(struct view topic, struct view props, struct view subids, struct view payload);
+
 /* Encoding: the pieces that go before the payload. props: encoded block without its length (5.0), ignored otherwise.
  * publish_head_size() covers fixed header, topic, packet id, property length and properties; publish_size() is the
  * whole packet with payload_len bytes, 0 if it would be larger than MQTT can express. */
