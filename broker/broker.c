@@ -256,6 +256,7 @@ struct broker *broker_new(struct config *cfg, char **why)
     warn_unreadable(b);
     if (!open_store(b, why))
         goto fail;
+    journal_arm(b);
     sys_watch(b);
     listen_start(b);
     mem_trim();
@@ -412,6 +413,7 @@ void broker_turn(struct broker *b)
     journal_turn(b);
     conn_flush(b);
     conn_reap(b);
+    journal_arm(b);
     if (mem_large_freed != b->large_freed && !timer_armed(&b->trim))
         timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);
     metrics_sample(b);

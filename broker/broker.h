@@ -1,6 +1,6 @@
 /* The broker: everything that is not global, because nothing is. Two of them fit into one process.
  *
- * The turn:  wait -> handle events -> timers -> pump sessions -> journal -> flush -> reap
+ * The turn:  wait -> handle events -> timers -> pump sessions -> journal -> flush -> reap -> arm the journal's timer
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_BROKER_H
 #define CADDIS_BROKER_BROKER_H

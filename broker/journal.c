@@ -511,7 +511,6 @@ static void idle(struct timer *t, void *arg)
 void journal_turn(struct broker *b)
 {
     struct journal *j = &b->journal;
-    uint64_t next;
 
     if (!journal_on(j) || j->broken)
         return;
@@ -521,7 +520,13 @@ void journal_turn(struct broker *b)
     sync_start(b);
     if (j->upkeep)
         journal_upkeep(b);
-    next = commit_at(b);
+}
+
+void journal_arm(struct broker *b)
+{
+    struct journal *j = &b->journal;
+    uint64_t next = journal_on(j) && !j->broken ? commit_at(b) : UINT64_MAX;
+
     if (!list_empty(&j->fresh) && j->gather_by_ms < next)
         next = j->gather_by_ms;
     if (next == UINT64_MAX)

@@ -169,8 +169,10 @@ void journal_upkeep(struct broker *b);
 /* The queues of these sessions, ended in an earlier run, are still to be deleted. */
 void journal_resume_ended(struct broker *b, int64_t session_id);
 
-/* Once a turn: commits and syncs what is due, arms the timer for what will be. */
+/* Once a turn: commits and syncs what is due. */
 void journal_turn(struct broker *b);
+/* At the end of the turn: what is marked by then, connections that went included, wakes the broker when it is due. */
+void journal_arm(struct broker *b);
 /* Commits what is marked now (a session is coming back and its rows must be complete). false: it failed. */
 bool journal_commit_now(struct broker *b);
 

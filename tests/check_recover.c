@@ -9,7 +9,7 @@
 
 enum { AWAY, PUB, QUEUED_MESSAGES = 120 };
 
-static const struct lab_connect away = { .id = "away", .version = MQTT_50, .expiry_s = 100000 };
+static const struct lab_connect away = { .id = "away", .version = MQTT_50, .expiry_s = UINT32_MAX };
 static const struct lab_connect pub = { .id = "pub", .version = MQTT_311, .clean = true };
 
 static struct lab lab;
@@ -128,6 +128,35 @@ START_TEST(retained_and_will)
 }
 END_TEST
 
+/* The last client goes, and nothing else happens for years: what is still to be written must wake the broker. */
+START_TEST(a_quiet_broker_writes_what_is_left)
+{
+    int wait_ms;
+
+    lab_pass(&lab, 100000, 1000);
+    come(AWAY, &away);
+    lab_pass(&lab, 100000, 1000);
+    lab_disconnect(&lab, AWAY);
+    lab_turn(&lab);
+    ck_assert_ptr_null(lab.clients[AWAY].c);
+    wait_ms = wheel_wait_ms(&lab.b->wheel, lab_mono_ms);
+    ck_assert_int_ge(wait_ms, 0);
+    ck_assert_int_le(wait_ms, 5000);
+    lab_pass(&lab, 5000, 5000);
+    ck_assert(!lab.b->journal.lazy);
+    /* The same after a start: its connection ended with the broker. */
+    come(AWAY, &away);
+    lab_publish(&lab, AWAY, "r", 1, 1, true, 1, 0);         /* a commit, which takes its being there along */
+    lab_pass(&lab, 100, 50);
+    lab_kill(&lab);
+    ck_assert(lab_start(&lab));
+    ck_assert(lab.b->journal.lazy);
+    wait_ms = wheel_wait_ms(&lab.b->wheel, lab_mono_ms);
+    ck_assert_int_ge(wait_ms, 0);
+    ck_assert_int_le(wait_ms, 5000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("recover");
@@ -140,6 +169,7 @@ int main(void)
     tcase_add_loop_test(t, rules_of_mqtt_hold_for_stored_messages, 0, (int)(sizeof rows / sizeof rows[0]));
     tcase_add_test(t, pages_of_nothing_but_bad_rows);
     tcase_add_test(t, retained_and_will);
+    tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
