@@ -382,6 +382,7 @@ struct paging {
     struct broker *b;
     struct session *s;
     unsigned rows, skipped;
+    bool no_memory;
 };
 
 bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
@@ -400,8 +401,13 @@ bool delivery_restore(struct broker *b, struct session *s, const struct persist_
         d->state = (uint8_t)q->state;
         d->dup = d->qos > 0 && (q->state != PERSIST_QUEUED || q->position <= s->resend_to);
         d->stored = true;
-        if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id))
+        if (d->state != QUEUED && session_inflight(s, (uint16_t)q->packet_id) != NULL) {
             d->state = QUEUED;          /* two rows claim one packet id: the later one is sent as new */
+        } else if (d->state != QUEUED && !delivery_assign(s, d, (uint16_t)q->packet_id)) {
+            unlink_and_free(b, d);
+            msg_unref(&msg);
+            return false;
+        }
         list_push(&s->flow->window, &d->order);
         if (s->flow->next == &s->flow->window)
             s->flow->next = &d->order;
@@ -418,8 +424,10 @@ static int paged(void *arg, const struct persist_queue *q, const struct persist_
     struct flow *f = flow_get(s);
     struct delivery *d;
 
-    if (f == NULL || (fits && !delivery_restore(p->b, s, q, m)))
+    if (f == NULL || (fits && !delivery_restore(p->b, s, q, m))) {
+        p->no_memory = true;
         return 1;
+    }
     f->paged_position = q->position;
     if (s->backlog > 0)
         s->backlog--;
@@ -477,6 +485,10 @@ static struct delivery *refill(struct broker *b, struct session *s)
             log_error("queue can't be read id=%s error=%s", log_q(s->ident->data, s->ident->id_len),
                       log_qs(persist_error(b->journal.db)));
             conn_close(b, s->conn, CLOSE_UNAVAILABLE);
+            return NULL;
+        }
+        if (p.no_memory && p.rows == 0) {
+            conn_close(b, s->conn, CLOSE_NO_MEMORY);
             return NULL;
         }
         if (p.skipped > 0) {
