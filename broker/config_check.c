@@ -218,7 +218,7 @@ unsigned config_check_clashes(const struct config *c, bool sound,
 
     if (c->log_dests & DEST_NONE && c->log_dests != DEST_NONE)
         fail(&k, "log", "dest", -1, "dest: none can't stand together with other destinations");
-    if (!control_built && c->enable_control && written(&k, "enable_control", -1))
+    if (!control_built && c->enable_control && config_written(c, "enable_control", -1))
         fail(&k, "broker", "enable_control", -1, "enable_control: this caddis was built without the control socket");
     if (strlen(c->control_socket) >= sizeof ((struct sockaddr_un *)0)->sun_path)
         fail(&k, "broker", "control_socket", -1, "control_socket: a path can have %zu bytes here, this one has %zu",

@@ -109,7 +109,7 @@ START_TEST(restart_with_messages_in_flight)
     publish(1, 10);
     connect_as(SUB, &durable);
     lab_pass(&lab, 6000, 1000);                 /* the states are written */
-    ck_assert_uint_eq(subscriber()->inflight, 3);
+    ck_assert_uint_eq(subscriber()->flow->inflight, 3);
     ck_assert_uint_eq(subscriber()->queued_bytes, 7 * BYTES);
     lab_stop(&lab);
     ck_assert(lab_start(&lab));
