@@ -70,6 +70,7 @@ static void trim(struct timer *t, void *arg)
     b->left = 0;
     b->large_freed = mem_large_freed;
     tls_tidy();
+    persist_shed(b->journal.db);
     mem_trim();
 }
 
@@ -258,8 +259,9 @@ struct broker *broker_new(struct config *cfg, char **why)
         goto fail;
     journal_arm(b);
     sys_watch(b);
-    listen_start(b);
+    persist_shed(b->journal.db);
     mem_trim();
+    listen_start(b);
     return b;
 fail:
     broker_free(b);

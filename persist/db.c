@@ -452,6 +452,12 @@ enum persist_rc persist_commit(struct persist *p)
     return PERSIST_OK;
 }
 
+void persist_shed(struct persist *p)
+{
+    if (p != NULL)
+        sqlite3_db_release_memory(p->db);
+}
+
 void persist_rollback(struct persist *p)
 {
     if (!sqlite3_get_autocommit(p->db))

@@ -101,6 +101,8 @@ enum persist_rc persist_sync_wait(struct persist *p);
 /* Moves WAL content into the database when there is enough of it (or force). Own call, never automatic inside a
  * commit. */
 enum persist_rc persist_checkpoint(struct persist *p, bool force);
+/* Gives back the memory that only makes the next calls quicker: pages of the file. NULL is fine. */
+void persist_shed(struct persist *p);
 
 /* ---- records ---- */
 
