@@ -251,7 +251,7 @@ static void send_auth(struct broker *b, struct conn *c, enum reason reason, stru
 /* One message of the client. R_CONTINUE_AUTHENTICATION: it has been answered. R_OK: *final is the server's last word. */
 static enum reason scram_message(struct broker *b, struct conn *c, struct view data, struct view *final)
 {
-    struct scram *s = c->login->scram;
+    struct scram *s = c->rare->login->scram;
 
     if (!pace_may_try(b->auth->pace, c->peer, b->now_ms))
         return R_SERVER_BUSY;
@@ -283,14 +283,16 @@ enum reason auth_first(struct broker *b, struct conn *c, struct view data)
 /* The name that was proven is the client's user name, whatever CONNECT says. */
 struct view auth_proven_user(const struct conn *c)
 {
-    return c->login != NULL && c->login->scram != NULL ? scram_user(c->login->scram) : (struct view){ NULL, 0 };
+    const struct login *l = c->rare->login;
+
+    return l != NULL && l->scram != NULL ? scram_user(l->scram) : (struct view){ NULL, 0 };
 }
 
 static enum reason reauthenticate(struct broker *b, struct conn *c, const struct auth_message *p)
 {
     struct scram *s;
 
-    if (!c->by_scram || c->login != NULL)
+    if (!c->by_scram || c->rare->login != NULL)
         return R_PROTOCOL_ERROR;
     s = scram_new(b->auth->fake_key);
     if (s == NULL || !login_by_scram(b, c, s))
@@ -309,13 +311,14 @@ static enum reason last_message(struct broker *b, struct conn *c, const struct a
     if (r == R_CONTINUE_AUTHENTICATION)
         return R_OK;
     if (c->state == CONN_AUTHENTICATING) {
-        const struct frame f = { .head = c->login->connect_head, .body = { c->login->connect, c->login->connect_len } };
+        const struct login *l = c->rare->login;
+        const struct frame f = { .head = l->connect_head, .body = { l->connect, l->connect_len } };
 
         handle_connect_verdict(b, c, &f, r, final);
     } else if (r == R_OK) {
         /* The same user as before, or it would have the other's session. */
         was = ident_user(c->session->ident);
-        now = scram_user(c->login->scram);
+        now = scram_user(c->rare->login->scram);
         if (was.len != now.len || memcmp(was.p, now.p, now.len) != 0)
             r = R_NOT_AUTHORIZED;
         else
@@ -335,10 +338,10 @@ enum reason handle_auth(struct broker *b, struct conn *c, const struct frame *f)
     if (r != R_OK)
         return r;
     if (!method_is_ours(&p.props))
-        return c->by_scram || c->login != NULL ? R_PROTOCOL_ERROR : R_BAD_AUTH_METHOD;   /* [MQTT5-4.12.0-5] */
+        return c->by_scram || c->rare->login != NULL ? R_PROTOCOL_ERROR : R_BAD_AUTH_METHOD;   /* [MQTT5-4.12.0-5] */
     if (p.reason == R_REAUTHENTICATE)
         return c->state == CONN_UP ? reauthenticate(b, c, &p) : R_PROTOCOL_ERROR;
-    if (p.reason != R_CONTINUE_AUTHENTICATION || c->login == NULL || c->login->scram == NULL)
+    if (p.reason != R_CONTINUE_AUTHENTICATION || c->rare->login == NULL || c->rare->login->scram == NULL)
         return R_PROTOCOL_ERROR;
     return last_message(b, c, &p);
 }

@@ -23,7 +23,7 @@ bool auth_identity(const struct conn *c, struct view *user);
 /* May a client of this listener have this id at all? */
 bool auth_id_allowed(const struct conn *c, struct view id);
 /* May this CONNECT come in? R_OK, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED, R_BAD_AUTH_METHOD ...
- * R_CONTINUE_AUTHENTICATION: that takes longer, c->login has begun and needs the packet. */
+ * R_CONTINUE_AUTHENTICATION: that takes longer, the login has begun and needs the packet. */
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p);
 
 /* The first message of an enhanced authentication, in CONNECT. R_CONTINUE_AUTHENTICATION: it was answered. */

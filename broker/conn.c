@@ -43,6 +43,36 @@ const char *conn_name(const struct conn *c)
     return c->session != NULL ? log_q(c->session->ident->data, c->session->ident->id_len) : "\"\"";
 }
 
+/* ---- rare parts ---- */
+
+const struct rare rare_none = { .login = NULL };
+
+static struct rare *no_rare(void)
+{
+    return (struct rare *)(uintptr_t)&rare_none;
+}
+
+struct rare *conn_rare(struct conn *c)
+{
+    struct rare *r = c->rare;
+
+    if (r == &rare_none && (r = mem_zero(MEM_CONN, sizeof *r)) != NULL)
+        c->rare = r;
+    return r;
+}
+
+static void rare_free(struct conn *c)
+{
+    if (c->rare == &rare_none)
+        return;
+    login_free(c);
+    alias_in_free(&c->rare->aliases_in);
+    alias_out_free(&c->rare->aliases_out);
+    free(c->rare->trouble);
+    mem_free(MEM_CONN, c->rare);
+    c->rare = no_rare();
+}
+
 /* ---- reading ---- */
 
 /* Whole packets in `in`; what is left of it is the beginning of one. */
@@ -240,16 +270,16 @@ static void timed_out(struct timer *t, void *arg)
 {
     struct broker *b = arg;
     struct conn *c = LIST_ENTRY(t, struct conn, timer);
-    uint64_t due = c->last_rx_ms + (uint64_t)c->keepalive_s * 1500;
+    uint32_t allowed_ms = c->keepalive_s * 1500u, silent_ms = (uint32_t)b->now_ms - c->last_rx_ms;
 
     if (c->session != NULL)
         flow_rest(c->session);      /* as good a moment as any to see that it is quiet */
     if (c->state != CONN_UP)
         conn_close(b, c, CLOSE_CONNECT_TIMEOUT);
     else if (c->paused)             /* we do not listen: its silence says nothing */
-        timer_arm(&b->wheel, t, b->now_ms + (uint64_t)c->keepalive_s * 1500);
-    else if (due > b->now_ms)
-        timer_arm(&b->wheel, t, due);
+        timer_arm(&b->wheel, t, b->now_ms + allowed_ms);
+    else if (silent_ms < allowed_ms)
+        timer_arm(&b->wheel, t, b->now_ms + allowed_ms - silent_ms);
     else
         conn_close(b, c, CLOSE_KEEP_ALIVE);
 }
@@ -272,7 +302,8 @@ struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *
     timer_init(&c->timer, timed_out);
     c->max_packet = UINT32_MAX;
     c->receive_max = UINT16_MAX;
-    c->last_rx_ms = b->now_ms;
+    c->last_rx_ms = (uint32_t)b->now_ms;
+    c->rare = no_rare();
     memcpy(c->peer, peer, strlen(peer) + 1);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);      /* fails on Unix sockets, harmless */
     if (loop_add(&b->loop, &c->source, fd, LOOP_READ) < 0) {
@@ -315,13 +346,21 @@ static void say_goodbye(struct broker *b, struct conn *c, int code, const char *
     METRIC(b, MESSAGES_SENT)++;
 }
 
+void conn_trouble(struct conn *c, const char *text)
+{
+    struct rare *r = conn_rare(c);
+
+    if (r != NULL && r->trouble == NULL)
+        r->trouble = strdup(text);
+}
+
 void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text)
 {
     if (conn_closing(c))
         return;
     c->close_reason = (uint8_t)why;
-    if (text != NULL && c->trouble == NULL)
-        c->trouble = strdup(text);
+    if (text != NULL)
+        conn_trouble(c, text);
     if (c->state == CONN_UP && c->version == MQTT_50 && reasons[why].code >= 0)
         say_goodbye(b, c, reasons[why].code, text != NULL ? text : reasons[why].text);
     conn_due(b, c, DUE_FLUSH | DUE_END);
@@ -335,7 +374,7 @@ void conn_close(struct broker *b, struct conn *c, enum close_reason why)
 static void log_down(struct broker *b, const struct conn *c)
 {
     enum log_level level = reasons[c->close_reason].level;
-    const char *id = conn_name(c);
+    const char *id = conn_name(c), *trouble = c->rare->trouble;
 
     if (level == LEVEL_WARNING && !log_allow(&b->limit_peer, 20, b->now_ms))
         return;
@@ -346,8 +385,8 @@ static void log_down(struct broker *b, const struct conn *c)
                reason_text((enum reason)c->disconnect_reason));
     else
         log_at(level, "%s id=%s peer=%s reason=\"%s\"%s%s", c->state == CONN_UP ? "client down" : "connection closed", id,
-               c->peer, reasons[c->close_reason].text, c->trouble != NULL ? " detail=" : "",
-               c->trouble != NULL ? log_qs(c->trouble) : "");
+               c->peer, reasons[c->close_reason].text, trouble != NULL ? " detail=" : "",
+               trouble != NULL ? log_qs(trouble) : "");
 }
 
 void conn_detach(struct broker *b, struct conn *c)
@@ -390,15 +429,12 @@ static void conn_free(struct broker *b, struct conn *c)
     timer_disarm(&c->timer);
     conn_drop_output(c);
     walk_finish(b, c);
-    login_free(c);
-    alias_in_free(&c->aliases_in);
-    alias_out_free(&c->aliases_out);
     rest_free(c);
     c->transport->close(c);
     drain(b, fd);
     loop_del(&b->loop, &c->source);
     close(fd);
-    free(c->trouble);
+    rare_free(c);
     c->listener->conn_count--;
     b->conn_count--;
     listen_resume(b);

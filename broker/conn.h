@@ -68,6 +68,15 @@ enum due {
     DUE_END = 8,                /* the reap phase frees it */
 };
 
+/* What few connections have, or have for a short time. */
+struct rare {
+    struct alias_in *aliases_in;
+    struct alias_out *aliases_out;
+    struct login *login;        /* not let in yet, or authenticating again */
+    char *trouble;              /* more words for the log about why it ends, malloc'ed; NULL: none */
+};
+extern const struct rare rare_none;
+
 enum conn_state { CONN_NEW, CONN_AUTHENTICATING, CONN_UP };
 
 struct conn {
@@ -88,25 +97,23 @@ struct conn {
     uint8_t version;            /* 0 before CONNECT */
     uint8_t close_reason;       /* enum close_reason, valid when the end is due */
     uint8_t disconnect_reason;  /* what the client's DISCONNECT said */
-    bool clean_end;             /* the client sent DISCONNECT: no will */
-    bool stalled;               /* the pump stopped because there is too much to write */
-    bool paused;                /* not read from: the store is failing */
-    bool problem_info;          /* 5.0 Request Problem Information */
-    bool by_scram;              /* came in by enhanced authentication, and may authenticate again */
+    bool clean_end : 1;         /* the client sent DISCONNECT: no will */
+    bool stalled : 1;           /* the pump stopped because there is too much to write */
+    bool paused : 1;            /* not read from: the store is failing */
+    bool problem_info : 1;      /* 5.0 Request Problem Information */
+    bool by_scram : 1;          /* came in by enhanced authentication, and may authenticate again */
     uint16_t keepalive_s;
     uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
     uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
     uint16_t alias_out_max;     /* topic aliases we may use towards the client */
     uint16_t mount_len;         /* bytes of the listener's mount point */
     uint32_t max_packet;        /* largest packet the client takes; UINT32_MAX: any */
-    uint64_t last_rx_ms;
-    struct alias_in *aliases_in;
-    struct alias_out *aliases_out;
+    uint32_t last_rx_ms;        /* when the last packet came, lower 32 bits: no keep alive is longer than two days */
     struct walk *walk;          /* retained messages still to be sent, one entry a filter */
-    struct login *login;        /* not let in yet, or authenticating again */
-    char *trouble;              /* more words for the log about why it ends, malloc'ed; NULL: none */
+    struct rare *rare;          /* never NULL; rare_none, which is not written, until conn_rare() */
     char peer[];                /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
 };
+_Static_assert(sizeof(struct conn) <= 200, "there can be 50,000 of these");
 
 /* Takes over the accepted fd. NULL: no memory or no room in epoll; the fd is closed. */
 struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *peer);
@@ -114,10 +121,14 @@ struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *
 void conn_close(struct broker *b, struct conn *c, enum close_reason why);
 /* The same with a Reason String for the client and the log. */
 void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text);
+/* More words for the log about why it is going to end; the first ones win. Without memory they are not kept. */
+void conn_trouble(struct conn *c, const char *text);
 static inline bool conn_closing(const struct conn *c)
 {
     return (c->due & DUE_END) != 0;
 }
+/* To write to. NULL: no memory. */
+struct rare *conn_rare(struct conn *c);
 /* Its session goes on without it, or ends; the will is dealt with. Part of the reap phase, except at a take-over. */
 void conn_detach(struct broker *b, struct conn *c);
 /* Detaches and frees everything that is marked. */

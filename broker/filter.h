@@ -21,6 +21,7 @@ struct filter {
     bool wild;                      /* value of a node of the tree */
     char text[];                    /* without $share/GROUP/; no NUL */
 };
+_Static_assert(offsetof(struct filter, text) <= 35, "one for each device that subscribes to a topic of its own");
 
 struct filters {
     struct filter **slots;

@@ -45,7 +45,7 @@ void handle_packet(struct broker *b, struct conn *c, const struct frame *f)
     unsigned type = frame_type(f->head);
     enum reason r;
 
-    c->last_rx_ms = b->now_ms;
+    c->last_rx_ms = (uint32_t)b->now_ms;
     METRIC(b, MESSAGES_RECEIVED)++;
     log_debug("received packet=%s bytes=%zu id=%s peer=%s", packet_name(type), f->need, conn_name(c), c->peer);
     if (!in_order(c, type)) {

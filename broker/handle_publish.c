@@ -50,8 +50,8 @@ static enum reason resolve_alias(struct conn *c, struct publish *p)
     if (alias > max)
         return R_TOPIC_ALIAS_INVALID;
     if (p->topic.len > 0)
-        return alias_in_set(&c->aliases_in, max, alias, p->topic) ? R_OK : R_UNSPECIFIED;
-    p->topic = alias_in_get(c->aliases_in, alias);
+        return conn_rare(c) != NULL && alias_in_set(&c->rare->aliases_in, max, alias, p->topic) ? R_OK : R_UNSPECIFIED;
+    p->topic = alias_in_get(c->rare->aliases_in, alias);
     return p->topic.len > 0 ? R_OK : R_PROTOCOL_ERROR;
 }
 

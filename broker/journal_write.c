@@ -12,6 +12,8 @@
 
 #include <assert.h>
 
+/* Room kept for sessions to be written; a start, or a network that comes back, marks them all. */
+#define SESSIONS_KEPT 1024
 /* Queue rows of ended sessions deleted by one commit. */
 #define ENDED_BUDGET 2000
 /* Pause between two such slices. */

@@ -16,13 +16,13 @@
 
 static struct login *login_new(struct conn *c)
 {
-    struct login *l = mem_zero(MEM_CONN, sizeof *l);
+    struct login *l = conn_rare(c) != NULL ? mem_zero(MEM_CONN, sizeof *l) : NULL;
 
     if (l == NULL)
         return NULL;
     list_init(&l->queue);
     l->c = c;
-    c->login = l;
+    c->rare->login = l;
     return l;
 }
 
@@ -67,22 +67,22 @@ static bool keep(uint8_t **to, size_t *len, struct view bytes)
 
 bool login_keep_connect(struct conn *c, uint8_t head, struct view body)
 {
-    c->login->connect_head = head;
-    return keep(&c->login->connect, &c->login->connect_len, body);
+    c->rare->login->connect_head = head;
+    return keep(&c->rare->login->connect, &c->rare->login->connect_len, body);
 }
 
 bool login_keep_later(struct conn *c, struct view bytes)
 {
-    return bytes.len == 0 || keep(&c->login->later, &c->login->later_len, bytes);
+    return bytes.len == 0 || keep(&c->rare->login->later, &c->rare->login->later_len, bytes);
 }
 
 void login_free(struct conn *c)
 {
-    struct login *l = c->login;
+    struct login *l = c->rare->login;
 
-    c->login = NULL;
     if (l == NULL)
         return;
+    c->rare->login = NULL;
     list_unlink(&l->queue);
     passwd_try_free(&l->try);
     scram_free(&l->scram);
@@ -93,7 +93,7 @@ void login_free(struct conn *c)
 
 bool login_computing(const struct conn *c)
 {
-    return c->login != NULL && c->login->try != NULL;
+    return c->rare->login != NULL && c->rare->login->try != NULL;
 }
 
 /* The CONNECT is carried on with, then what came behind it. */

@@ -23,7 +23,7 @@ struct login {
     size_t later_len;
 };
 
-/* Both free what they are given in any case and set c->login. false: no memory. */
+/* Both free what they are given in any case and set rare.login. false: no memory. */
 bool login_by_password(struct broker *b, struct conn *c, struct passwd_try *t);
 bool login_by_scram(struct broker *b, struct conn *c, struct scram *s);
 /* Keeps the packet and what came behind it. false: no memory. */

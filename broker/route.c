@@ -80,9 +80,9 @@ static struct view extra_props(struct broker *b, struct conn *c, const struct se
 {
     struct writer w = wr_make(buf, cap);
 
-    if (c->alias_out_max > 0) {
+    if (c->alias_out_max > 0 && conn_rare(c) != NULL) {
         bool known;
-        uint16_t alias = alias_out_use(&c->aliases_out, c->alias_out_max, o->topic, &known);
+        uint16_t alias = alias_out_use(&c->rare->aliases_out, c->alias_out_max, o->topic, &known);
 
         if (alias != 0) {
             props_write_num(&w, PROP_TOPIC_ALIAS, alias);

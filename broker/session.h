@@ -75,6 +75,7 @@ struct flow {
     uint16_t next_pid;
 };
 extern const struct flow flow_none;
+_Static_assert(sizeof(struct flow) <= 104, "everybody who takes part in QoS 1 or 2 has one");
 
 struct session {
     struct session *hash_next;
@@ -105,6 +106,7 @@ struct session {
     bool ending;                    /* session_free() is at work: the store forgets it as a whole */
     bool will_row;                  /* the store has a will for it */
 };
+_Static_assert(sizeof(struct session) <= 176, "there can be 100,000 of these, most of them offline");
 
 struct sessions {
     struct hash_key key;

@@ -26,7 +26,9 @@ static uint64_t weight(const struct session *s)
     uint64_t n = sizeof *s + f->window_bytes + f->inflight_bytes + s->sub_count * sub +
                  (uint64_t)(f->queued + f->inflight) * sizeof(struct delivery);
 
-    return s->conn != NULL ? n + sizeof *s->conn + s->conn->out.bytes + (s->conn->rest != NULL ? s->conn->rest->cap : 0) : n;
+    if (s->conn != NULL)
+        n += sizeof *s->conn + s->conn->out.bytes + (s->conn->rest != NULL ? s->conn->rest->cap : 0);
+    return n;
 }
 
 static void say(struct broker *b, enum shed what)

@@ -11,7 +11,7 @@ struct conn;
 struct transport {
     const char *name;           /* "tcp", "tls", "websocket" */
     /* Bytes read; 0: the peer has ended; -1 with errno EAGAIN: nothing (complete) there now, or a handshake goes on;
-     * -1 with another errno: it is broken. EPROTO: conn->trouble says more. */
+     * -1 with another errno: it is broken. EPROTO: conn_trouble() says more. */
     ssize_t (*readv)(struct conn *c, const struct iovec *iov, int n);
     /* Bytes taken (all of what it takes is its own business from then on); -1 like readv. */
     ssize_t (*writev)(struct conn *c, const struct iovec *iov, int n);

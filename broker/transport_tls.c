@@ -42,8 +42,8 @@ static void tell(struct conn *c)
 {
     const char *trouble = tls_trouble(c->tls);
 
-    if (trouble != NULL && c->trouble == NULL)
-        c->trouble = strdup(trouble);
+    if (trouble != NULL)
+        conn_trouble(c, trouble);
 }
 
 static ssize_t transport_readv(struct conn *c, const struct iovec *iov, int n)
