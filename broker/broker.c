@@ -224,6 +224,8 @@ static bool open_store(struct broker *b, char **why)
         *why = strdup(strerror(errno));
         return false;
     }
+    b->journal.salvaged_rows = info.salvaged_rows;
+    b->journal.lost_rows = info.lost_rows;
     return recover(b, why);
 }
 

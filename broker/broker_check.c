@@ -87,6 +87,35 @@ static void check_conn(const struct broker *b, const struct conn *c)
     (void)b;
 }
 
+static void check_retained(const struct broker *b)
+{
+    const struct retain *t = &b->retain;
+    uint32_t count = 0, ram_count = 0, kept = 0;
+    uint64_t bytes = 0, ram_bytes = 0, kept_bytes = 0;
+
+    for (uint32_t i = 0; i <= t->tree.mask; i++)
+        for (const struct tree_node *n = t->tree.slots[i]; n != NULL; n = n->hash_next) {
+            const struct retained *r = n->value;
+
+            if (r == NULL)
+                continue;
+            assert(r->node == n && r->refs > 0);
+            assert(r->msg != NULL || journal_on(&b->journal));          /* or it could not be had */
+            assert(!r->kept || (r->msg != NULL && link_used(&r->mark)));
+            assert(r->msg == NULL || msg_bytes(r->msg) == r->bytes);
+            count++;
+            bytes += r->bytes;
+            ram_count += r->msg != NULL;
+            ram_bytes += r->msg != NULL ? sizeof *r->msg + r->bytes + 1 : 0;
+            kept_bytes += r->kept ? sizeof *r->msg + r->bytes + 1 : 0;
+            kept += r->kept;
+        }
+    LIST_EACH(l, &t->kept)
+        kept--;
+    assert(count == t->count && bytes == t->bytes && kept == 0);
+    assert(ram_count == t->ram_count && ram_bytes == t->ram_bytes && kept_bytes == t->kept_bytes);
+}
+
 void broker_check(struct broker *b)
 {
     uint32_t sessions = 0, online = 0, conns = 0, subs = 0;
@@ -112,4 +141,5 @@ void broker_check(struct broker *b)
     assert(subs == b->subs.count);
     assert(conns == b->conn_count);
     assert(b->journal.durable <= b->journal.seq);
+    check_retained(b);
 }

@@ -83,7 +83,7 @@ struct config {
     char *store_path;
     int durability;
     uint64_t gather_ms, commit_interval_ms;
-    uint64_t store_max_bytes, store_cache_bytes;
+    uint64_t store_max_bytes, store_cache_bytes, retained_memory_bytes;
 
     /* [limits] */
     uint32_t max_connections, max_clients;

@@ -106,6 +106,8 @@ struct choice {
       "largest size of the store; past it new work is refused as if the disk were full")                          \
     X(persistence, memory, SIZE, GLOBAL(store_cache_bytes), "1M", 65536, UINT64_C(1) << 40, FIXED, NULL,          \
       "SQLite's page cache")                                                                                      \
+    X(persistence, retained_memory, SIZE, GLOBAL(retained_memory_bytes), "16M", 0, UINT64_MAX / 2, 0, NULL,       \
+      "for retained messages that are stored; beyond it they are read from the store when they are wanted")       \
                                                                                                                   \
     X(limits, max_connections, NUMBER, GLOBAL(max_connections), "0", 0, UINT32_MAX, 0, NULL,                      \
       "network connections in all")                                                                               \

@@ -10,14 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a usual SD card takes before it wears out, to give bytes written a meaning. Cards rewrite more than they are
- * given, small writes most of all; ten times is a cautious guess. */
-#define CARD_BYTES    8e9
-#define CARD_CYCLES   3000
-#define CARD_REWRITES 10
-#define DAY_S         86400
-/* What happens at the start says little about a day. */
-#define RATE_LEAST_S  600
+#define DAY_S 86400
 
 struct figures {
     uint64_t uptime_s;
@@ -28,7 +21,7 @@ struct figures {
     uint64_t changes;                           /* that the next commits will write */
     uint64_t undurable;                         /* commits that somebody waits for */
     uint64_t failing_s;
-    double written_a_day, card_days;            /* card_days 0: nothing was written */
+    struct wear wear;
 };
 
 /* ---- numbers ---- */
@@ -67,9 +60,7 @@ static void take_store(struct broker *b, struct figures *f)
     f->changes = (uint64_t)j->unstored + j->ops.n + j->gone.n + j->dropped.n;
     f->undurable = j->waited > j->durable ? j->waited - j->durable : 0;
     f->failing_s = journal_failing(j) ? (b->now_ms - j->failed_since_ms) / 1000 : 0;
-    f->written_a_day = (double)f->store.bytes_written * DAY_S / (double)(f->uptime_s > 0 ? f->uptime_s : 1);
-    if (f->written_a_day > 0)
-        f->card_days = CARD_BYTES * CARD_CYCLES / CARD_REWRITES / f->written_a_day;
+    f->wear = journal_wear(b, f->store.bytes_written);
 }
 
 static void take(struct broker *b, struct figures *f)
@@ -138,19 +129,19 @@ static void wear_text(const struct figures *f, struct control_text *out)
 
     text_add(out, "written        %s in %s", size_text((double)f->store.bytes_written, a),
              time_text(f->uptime_s, up));
-    if (f->uptime_s < RATE_LEAST_S || f->card_days == 0) {
+    if (f->wear.early || f->wear.card_days == 0) {
         text_add(out, ", too short a time to say what that means for a card\n");
         return;
     }
-    text_add(out, ", %s a day at this rate\n", size_text(f->written_a_day, d));
-    text_add(out, "               a card of 8 GB that takes 3000 cycles would last ");
-    if (f->card_days > 100 * 365.0)
+    text_add(out, ", %s a day at this rate\n", size_text(f->wear.bytes_a_day, d));
+    text_add(out, "               a card of 8 GB that takes %d cycles would last ", WEAR_CARD_CYCLES);
+    if (f->wear.card_days > 100 * 365.0)
         text_add(out, "more than 100 years");
-    else if (f->card_days > 2 * 365.0)
-        text_add(out, "%.0f years", f->card_days / 365);
+    else if (f->wear.card_days > 2 * 365.0)
+        text_add(out, "%.0f years", f->wear.card_days / 365);
     else
-        text_add(out, "%.0f days", f->card_days);
-    text_add(out, ", if it rewrites %d bytes for each\n", CARD_REWRITES);
+        text_add(out, "%.0f days", f->wear.card_days);
+    text_add(out, ", if it rewrites %d bytes for each\n", WEAR_CARD_REWRITES);
 }
 
 static void store_text(struct broker *b, const struct figures *f, struct control_text *out)
@@ -170,12 +161,15 @@ static void store_text(struct broker *b, const struct figures *f, struct control
     text_add(out, "journal        %" PRIu64 " commits, %" PRIu64 " syncs, %" PRIu64 " failed; %" PRIu64 " changes wait "
              "for a commit, %" PRIu64 " commits for the disk\n", f->store.commits, f->store.syncs,
              METRIC(b, COMMITS_FAILED), f->changes, f->undurable);
+    if (b->journal.lost_rows > 0 || b->journal.salvaged_rows > 0)
+        text_add(out, "salvage        the store was damaged at the start: %" PRIu64 " rows salvaged, %" PRIu64 " lost\n",
+                 b->journal.salvaged_rows, b->journal.lost_rows);
     wear_text(f, out);
 }
 
 static void status_text(struct broker *b, const struct figures *f, struct control_text *out)
 {
-    char a[32];
+    char a[32], ram[32];
 
     text_add(out, "caddis         " CADDIS_VERSION ", pid %ld, up %s\n", (long)getpid(), time_text(f->uptime_s, a));
     text_add(out, "configuration  %s\n", b->cfg->path != NULL ? log_qs(b->cfg->path) : "(defaults)");
@@ -183,7 +177,8 @@ static void status_text(struct broker *b, const struct figures *f, struct contro
     text_add(out, "clients        %u online, %u offline, at most %u sessions\n", b->sessions.online,
              b->sessions.count - b->sessions.online, b->session_peak);
     text_add(out, "subscriptions  %u, of these shared %u\n", b->subs.count, b->subs.shared_count);
-    text_add(out, "retained       %u messages, %s\n", b->retain.count, size_text((double)b->retain.bytes, a));
+    text_add(out, "retained       %u messages, %s; of these %u in memory, %s\n", b->retain.count,
+             size_text((double)b->retain.bytes, a), b->retain.ram_count, size_text((double)b->retain.ram_bytes, ram));
     text_add(out, "queued         %" PRIu64 " messages for %u clients, %s; %" PRIu64 " in flight\n", f->waiting,
              f->waiting_sessions, size_text((double)f->waiting_bytes, a), f->inflight);
     text_add(out, "messages       %" PRIu64 " in, %" PRIu64 " out, %" PRIu64 " dropped\n", METRIC(b, PUBLISH_RECEIVED),
@@ -272,6 +267,8 @@ static void store_json(struct broker *b, const struct figures *f, struct control
              ", \"failed_commits\": %" PRIu64 ",\n", b->cfg->durability == DURABILITY_POWER ? "power" : "crash",
              f->store.file_bytes, f->store.wal_bytes, f->store.commits, f->store.syncs, f->store.checkpoints,
              METRIC(b, COMMITS_FAILED));
+    text_add(out, "  \"salvaged_rows\": %" PRIu64 ", \"lost_rows\": %" PRIu64 ",\n", b->journal.salvaged_rows,
+             b->journal.lost_rows);
     text_add(out, "  \"changes_waiting\": %" PRIu64 ", \"commits_waiting\": %" PRIu64 ", \"failing\": ", f->changes,
              f->undurable);
     if (journal_failing(&b->journal)) {
@@ -282,9 +279,9 @@ static void store_json(struct broker *b, const struct figures *f, struct control
         text_add(out, "null");
     }
     text_add(out, ",\n  \"bytes_written\": %" PRIu64 ", \"bytes_written_per_day\": %.0f, \"card_days\": ",
-             f->store.bytes_written, f->written_a_day);
-    if (f->card_days > 0)
-        text_add(out, "%.0f}\n", f->card_days);
+             f->store.bytes_written, f->wear.bytes_a_day);
+    if (f->wear.card_days > 0)
+        text_add(out, "%.0f}\n", f->wear.card_days);
     else
         text_add(out, "null}\n");
 }
@@ -299,7 +296,8 @@ static void status_json(struct broker *b, const struct figures *f, struct contro
     text_add(out, "\"clients\": {\"online\": %u, \"offline\": %u, \"peak\": %u},\n", b->sessions.online,
              b->sessions.count - b->sessions.online, b->session_peak);
     text_add(out, "\"subscriptions\": {\"count\": %u, \"shared\": %u},\n", b->subs.count, b->subs.shared_count);
-    text_add(out, "\"retained\": {\"count\": %u, \"bytes\": %" PRIu64 "},\n", b->retain.count, b->retain.bytes);
+    text_add(out, "\"retained\": {\"count\": %u, \"bytes\": %" PRIu64 ", \"memory_count\": %u, \"memory_bytes\": %" PRIu64
+             "},\n", b->retain.count, b->retain.bytes, b->retain.ram_count, b->retain.ram_bytes);
     text_add(out, "\"queued\": {\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"sessions\": %u, \"inflight\": %"
              PRIu64 "},\n", f->waiting, f->waiting_bytes, f->waiting_sessions, f->inflight);
     memory_json(f, out);

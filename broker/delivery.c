@@ -189,14 +189,24 @@ static struct delivery *delivery_new(struct session *s, struct msg *m, struct vi
 
 /* ---- a new message for the session ---- */
 
-static void drop(struct broker *b, struct session *s, const char *reason, struct view topic)
+static void drop_some(struct broker *b, struct session *s, const char *reason, uint32_t n, struct view topic)
 {
-    METRIC(b, PUBLISH_DROPPED)++;
-    s->dropped++;
-    journal_dropped(b, ident_id(s->ident), reason, 1, topic);
+    METRIC(b, PUBLISH_DROPPED) += n;
+    s->dropped += n;
+    journal_dropped(b, ident_id(s->ident), reason, n, topic);
     if (log_allow(&b->limit_drop, 5, b->now_ms))
         log_warning("message dropped reason=%s id=%s topic=%s waiting=%u dropped=%u", reason,
                     log_q(s->ident->data, s->ident->id_len), log_q(topic.p, topic.len), session_waiting(s), s->dropped);
+}
+
+static void drop(struct broker *b, struct session *s, const char *reason, struct view topic)
+{
+    drop_some(b, s, reason, 1, topic);
+}
+
+void session_drop_unseen(struct broker *b, struct session *s, uint32_t n)
+{
+    drop_some(b, s, "queue-full", n, (struct view){ NULL, 0 });
 }
 
 static uint32_t inflight_limit(const struct broker *b, const struct session *s)
@@ -226,6 +236,11 @@ static bool queue_full(const struct broker *b, const struct session *s, uint64_t
     if (max > 0 && session_waiting(s) >= max)
         return true;
     return b->cfg->max_queued_bytes > 0 && s->queued_bytes + bytes > b->cfg->max_queued_bytes;
+}
+
+bool session_full(const struct broker *b, const struct session *s)
+{
+    return b->cfg->queue_full != QUEUE_FULL_DROP_OLDEST && queue_full(b, s, 1);
 }
 
 /* Of what is QUEUED in RAM. */

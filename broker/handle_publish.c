@@ -146,12 +146,12 @@ static enum reason route(struct broker *b, struct conn *c, struct publish *p, st
 /* Would it make the retained messages take more, while memory is short? */
 static bool too_much_to_retain(struct broker *b, const struct publish *p, struct view topic)
 {
-    const struct msg *old;
+    const struct retained *old;
 
     if (!p->retain || p->payload.len == 0 || !shed(b, SHED_RETAINED))
         return false;
     old = retain_find(b, topic);
-    return old == NULL || old->payload_len < p->payload.len;
+    return old == NULL || old->bytes < topic.len + p->payload.len;
 }
 
 static enum reason publish(struct broker *b, struct conn *c, struct publish *p, struct room *topic_room)

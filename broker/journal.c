@@ -276,10 +276,12 @@ void journal_retained(struct broker *b, struct retained *r, bool wait)
 
     if (!journal_on(j))
         return;
-    if (!link_used(&r->mark))
-        list_push(&j->retained, &r->mark);
+    list_unlink(&r->mark);
+    list_push(&j->retained, &r->mark);
     if (!wait)
         lazily(b);
+    if (retain_presses(b) && j->lazy_by_ms > j->last_commit_ms + b->cfg->commit_interval_ms)
+        j->lazy_by_ms = j->last_commit_ms + b->cfg->commit_interval_ms;
 }
 
 void journal_retained_del(struct broker *b, int64_t id)

@@ -97,6 +97,7 @@ struct journal {
     bool lazy;                      /* there are changes that must be written by lazy_by_ms */
     bool async;                     /* commits need a sync to be durable */
     bool broken;                    /* a mark could not be kept, or the device lost data: the broker must end */
+    uint64_t salvaged_rows, lost_rows;              /* at the start, from a damaged store */
     unsigned failures;              /* in a row */
     uint64_t failed_since_ms, said_ms;
     enum persist_rc last_rc;
@@ -166,6 +167,15 @@ enum persist_rc journal_write(struct broker *b);
 int journal_watch_sync(struct broker *b);
 /* After a commit, when no sync is under way. */
 void journal_upkeep(struct broker *b);
+/* What writing means for a card, at the rate since the start. Cards rewrite more than they are given, small writes most
+ * of all; ten times is a cautious guess. */
+enum { WEAR_CARD_CYCLES = 3000, WEAR_CARD_REWRITES = 10 };
+struct wear {
+    double bytes_a_day;
+    double card_days;               /* a card of 8 GB would last; 0: nothing was written */
+    bool early;                     /* what happens at the start says little about a day */
+};
+struct wear journal_wear(const struct broker *b, uint64_t bytes_written);
 /* The queues of these sessions, ended in an earlier run, are still to be deleted. */
 void journal_resume_ended(struct broker *b, int64_t session_id);
 

@@ -1,5 +1,5 @@
 /* What the store needs now and then, done right after a commit: moving the write-ahead log into the database, and
- * noticing what people do to the files.
+ * noticing what people do to the files. And what all the writing means.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
 
@@ -10,6 +10,19 @@
 #define LOOK_MS 10000
 /* A write-ahead log of this size means that a reader keeps it from being moved; said again at each doubling. */
 #define WAL_LARGE (16u << 20)
+#define WEAR_CARD_BYTES 8e9
+#define WEAR_LEAST_S    600
+
+struct wear journal_wear(const struct broker *b, uint64_t bytes_written)
+{
+    double up_s = (double)(b->now_ms - b->started_ms) / 1000;
+    struct wear w = { .early = up_s < WEAR_LEAST_S };
+
+    w.bytes_a_day = (double)bytes_written * 86400 / (up_s > 1 ? up_s : 1);
+    if (bytes_written > 0)
+        w.card_days = WEAR_CARD_BYTES * WEAR_CARD_CYCLES / WEAR_CARD_REWRITES / w.bytes_a_day;
+    return w;
+}
 
 static void look_for_blocker(struct broker *b)
 {

@@ -12,8 +12,6 @@
 
 #include <assert.h>
 
-/* Room kept for sessions to be written; a start, or a network that comes back, marks them all. */
-#define SESSIONS_KEPT 1024
 /* Queue rows of ended sessions deleted by one commit. */
 #define ENDED_BUDGET 2000
 /* Pause between two such slices. */
@@ -340,7 +338,8 @@ enum persist_rc journal_write(struct broker *b)
     while (!list_empty(&j->changed))
         written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
     while (!list_empty(&j->retained))
-        list_unlink(j->retained.next);
+        retain_written(b, LIST_ENTRY(j->retained.next, struct retained, mark));
+    retain_trim(b);
     for (size_t i = 0; i < j->sessions.n; i++)
         if (j->sessions.v[i] != NULL)
             j->sessions.v[i]->mark = 0;

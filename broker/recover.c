@@ -165,15 +165,20 @@ static uint64_t mono_due(const struct loading *l, int64_t wall_due)
     return left > 0 ? l->b->now_ms + (uint64_t)left : l->b->now_ms;
 }
 
+static uint64_t mono_expiry(const struct loading *l, const struct persist_message *p)
+{
+    if (p->expires_ms == 0)
+        return 0;
+    return l->clock_unset ? l->b->now_ms + (uint64_t)(p->expires_ms - p->received_ms) : mono_due(l, p->expires_ms);
+}
+
 static struct msg *stored_message(struct loading *l, const struct persist_message *p)
 {
     struct incoming in = { .topic = view(p->topic), .payload = view(p->payload), .props = view(p->props),
                            .qos = (uint8_t)p->qos, .retain = p->retain, .received_ms = p->received_ms };
     struct msg *m;
 
-    if (p->expires_ms != 0)
-        in.expires_ms = l->clock_unset ? l->b->now_ms + (uint64_t)(p->expires_ms - p->received_ms)
-                                       : mono_due(l, p->expires_ms);
+    in.expires_ms = mono_expiry(l, p);
     if (p->publisher.p != NULL && p->publisher.len <= UINT16_MAX && p->publisher_user.len <= UINT16_MAX)
         in.from = ident_new(view(p->publisher), view(p->publisher_user));
     m = msg_new(&in);
@@ -209,18 +214,13 @@ static int add_will(void *arg, const struct persist_will *p)
 static int add_retained(void *arg, const struct persist_retained *p)
 {
     struct loading *l = arg;
-    struct msg *m;
 
     still_loading(l);
     if (!msg_keepable(&p->m, (struct view){ NULL, 0 }) || p->m.payload.len == 0) {
         l->odd++;
         return 0;
     }
-    m = stored_message(l, &p->m);
-    if (m == NULL)
-        return no_memory(l);
-    m->retain = true;
-    return retain_restore(l->b, m, p->id) ? 0 : no_memory(l);
+    return retain_restore(l->b, p, mono_expiry(l, &p->m)) ? 0 : no_memory(l);
 }
 
 static int add_ended(void *arg, int64_t session_id)
@@ -292,7 +292,7 @@ static enum persist_rc load(struct loading *l, const char **what)
     STEP("inbound ids", persist_each_inbound(db, add_inbound, l))
     STEP("queues", persist_each_queue_summary(db, add_queue, l))
     STEP("wills", persist_each_will(db, add_will, l))
-    STEP("retained messages", persist_each_retained(db, SIZE_MAX, add_retained, l))
+    STEP("retained messages", persist_each_retained(db, 0, add_retained, l))
     STEP("ended sessions", persist_each_ended(db, add_ended, l))
 #undef STEP
     return rc;

@@ -1,19 +1,26 @@
 /* Retained messages.
  *
  * A subscriber gets them by a walk: the messages that match are collected when it subscribes, and sent some each turn,
- * so that a filter with a million retained messages stops nobody else and needs no room in a queue.
+ * so that a filter with a million retained messages stops nobody else and needs no room in a queue. What is sent is what is
+ * retained at that moment: something newer has gone to the subscriber as it came, and must not be followed by what it
+ * replaced.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/retain.h"
 
 #include "broker/auth.h"
 #include "broker/broker.h"
+#include "broker/sub.h"
 
 #include <assert.h>
 
 /* Messages sent to one connection in one turn. */
 #define WALK_BATCH 200
+/* Of these, read from the store. */
+#define WALK_READS 50
 /* The walk rests while this many wait in the session's queue. */
 #define WALK_QUEUE 50
+/* Bytes that may wait to be written, whatever retained_memory says. */
+#define UNWRITTEN_LEAST 65536
 
 struct retained_expiry {
     struct timer timer;
@@ -22,7 +29,7 @@ struct retained_expiry {
 
 struct walk {
     struct walk *next;
-    struct msg **v;
+    struct retained **v;            /* a reference each */
     size_t n, at, cap;
     uint64_t seq;                   /* commit that the SUBACK waits for */
     uint32_t subid;
@@ -32,6 +39,7 @@ struct walk {
 bool retain_init(struct retain *r, const struct hash_key *key)
 {
     *r = (struct retain){ 0 };
+    list_init(&r->kept);
     return tree_init(&r->tree, key, MEM_RETAIN);
 }
 
@@ -43,17 +51,85 @@ static void expiry_free(struct retained *r)
     r->expiry = NULL;
 }
 
+/* ---- in RAM, or not ---- */
+
+static uint64_t ram_size(const struct msg *m)
+{
+    return sizeof *m + msg_bytes(m) + 1;
+}
+
+/* Takes the reference. */
+static void admit(struct broker *b, struct retained *r, struct msg *m)
+{
+    r->msg = m;
+    b->retain.ram_count++;
+    b->retain.ram_bytes += ram_size(m);
+}
+
+static void keep(struct broker *b, struct retained *r)
+{
+    list_unlink(&r->mark);
+    list_push(&b->retain.kept, &r->mark);
+    b->retain.kept_bytes += ram_size(r->msg);
+    r->kept = true;
+}
+
+/* Out of RAM; no longer to be written, if it was. */
+static void evict(struct broker *b, struct retained *r)
+{
+    list_unlink(&r->mark);
+    if (r->msg == NULL)
+        return;
+    b->retain.ram_count--;
+    b->retain.ram_bytes -= ram_size(r->msg);
+    b->retain.kept_bytes -= r->kept ? ram_size(r->msg) : 0;
+    r->kept = false;
+    msg_unref(&r->msg);
+}
+
+void retain_written(struct broker *b, struct retained *r)
+{
+    keep(b, r);
+}
+
+void retain_trim(struct broker *b)
+{
+    while (b->retain.ram_bytes > b->cfg->retained_memory_bytes && !list_empty(&b->retain.kept))
+        evict(b, LIST_ENTRY(b->retain.kept.next, struct retained, mark));
+}
+
+bool retain_presses(const struct broker *b)
+{
+    uint64_t quarter = b->cfg->retained_memory_bytes / 4;
+
+    return b->retain.ram_bytes - b->retain.kept_bytes > (quarter > UNWRITTEN_LEAST ? quarter : UNWRITTEN_LEAST);
+}
+
+/* ---- the index ---- */
+
+static void unref(struct retained **rp)
+{
+    struct retained *r = *rp;
+
+    *rp = NULL;
+    assert(r->refs > 0);
+    if (--r->refs > 0)
+        return;
+    assert(r->node == NULL && r->msg == NULL && r->expiry == NULL);
+    mem_free(MEM_RETAIN, r);
+}
+
 /* Leaves the row in the store alone. */
 static void forget(struct broker *b, struct retained *r)
 {
     b->retain.count--;
-    b->retain.bytes -= msg_bytes(r->msg);
+    b->retain.bytes -= r->bytes;
     expiry_free(r);
-    list_unlink(&r->mark);
+    evict(b, r);
     r->node->value = NULL;
     tree_prune(&b->retain.tree, r->node);
-    msg_unref(&r->msg);
-    mem_free(MEM_RETAIN, r);
+    r->node = NULL;
+    unref(&r);
 }
 
 static void drop(struct broker *b, struct retained *r)
@@ -67,9 +143,8 @@ static void expired(struct timer *t, void *arg)
     drop(arg, LIST_ENTRY(t, struct retained_expiry, timer)->r);
 }
 
-static bool set_expiry(struct broker *b, struct retained *r)
+static bool set_expiry(struct broker *b, struct retained *r, uint64_t due)
 {
-    uint64_t due = r->msg->expires_ms;
     uint64_t most = b->now_ms + (uint64_t)b->cfg->retain_expiry_s * 1000;
 
     if (b->cfg->retain_expiry_s > 0 && (due == 0 || due > most))
@@ -89,7 +164,8 @@ static bool set_expiry(struct broker *b, struct retained *r)
     return true;
 }
 
-static struct retained *retained_get(struct broker *b, struct view topic)
+/* The entry for this topic, made when missing (under the id). */
+static struct retained *entry(struct broker *b, struct view topic, int64_t id)
 {
     struct tree_node *n = tree_get(&b->retain.tree, topic);
     struct retained *r;
@@ -104,50 +180,45 @@ static struct retained *retained_get(struct broker *b, struct view topic)
         return NULL;
     }
     r->node = n;
+    r->id = id;
+    r->refs = 1;
     list_init(&r->mark);
     n->value = r;
+    b->retain.count++;
     return r;
 }
 
-/* Takes the reference. */
-static bool put(struct broker *b, struct msg *m, int64_t id, struct retained **out)
+static void describe(struct broker *b, struct retained *r, uint64_t bytes, int qos)
 {
-    struct retained *r = retained_get(b, msg_topic(m));
-
-    if (r == NULL) {
-        msg_unref(&m);
-        return false;
-    }
-    if (r->msg != NULL) {
-        b->retain.bytes -= msg_bytes(r->msg);
-        msg_unref(&r->msg);
-    } else {
-        b->retain.count++;
-        r->id = id;
-    }
-    r->msg = m;
-    b->retain.bytes += msg_bytes(m);
-    *out = r;
-    if (set_expiry(b, r))
-        return true;
-    drop(b, r);
-    return false;
+    b->retain.bytes += bytes - r->bytes;
+    r->bytes = (uint32_t)bytes;
+    r->qos = (unsigned)qos & 3;
 }
 
 uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok)
 {
-    struct tree_node *n;
-    struct retained *r;
+    struct retained *r = NULL;
 
     *ok = true;
     if (in->payload.len == 0) {                       /* [MQTT311-3.3.1-10], [MQTT5-3.3.1-6] */
-        n = tree_find(&b->retain.tree, in->topic);
+        const struct tree_node *n = tree_find(&b->retain.tree, in->topic);
+
         if (n == NULL || n->value == NULL)
             return 0;
         drop(b, n->value);
         return in->qos > 0 ? journal_next(b) : 0;
     }
-    if (incoming_msg(in) == NULL || !put(b, msg_ref(in->msg), b->journal.next_retained_id++, &r)) {
+    if (incoming_msg(in) != NULL)
+        r = entry(b, in->topic, b->journal.next_retained_id++);
+    if (r == NULL) {
+        *ok = false;
+        return 0;
+    }
+    evict(b, r);
+    admit(b, r, msg_ref(in->msg));
+    describe(b, r, msg_bytes(in->msg), in->msg->qos);
+    if (!set_expiry(b, r, in->msg->expires_ms)) {
+        drop(b, r);
         *ok = false;
         return 0;
     }
@@ -155,18 +226,24 @@ uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok)
     return in->qos > 0 ? journal_next(b) : 0;
 }
 
-const struct msg *retain_find(const struct broker *b, struct view topic)
+const struct retained *retain_find(const struct broker *b, struct view topic)
 {
     const struct tree_node *n = tree_find(&b->retain.tree, topic);
 
-    return n != NULL && n->value != NULL ? ((const struct retained *)n->value)->msg : NULL;
+    return n != NULL ? n->value : NULL;
 }
 
-bool retain_restore(struct broker *b, struct msg *m, int64_t id)
+bool retain_restore(struct broker *b, const struct persist_retained *p, uint64_t expires_ms)
 {
-    struct retained *r;
+    struct retained *r = entry(b, (struct view){ p->m.topic.p, p->m.topic.len }, p->id);
 
-    return put(b, m, id, &r);
+    if (r == NULL)
+        return false;
+    describe(b, r, p->m.topic.len + p->m.props.len + p->m.payload.len, p->m.qos);
+    if (set_expiry(b, r, expires_ms))
+        return true;
+    forget(b, r);
+    return false;
 }
 
 void retain_fini(struct broker *b)
@@ -178,11 +255,63 @@ void retain_fini(struct broker *b)
             if (r == NULL)
                 continue;
             expiry_free(r);
-            list_unlink(&r->mark);
-            msg_unref(&r->msg);
-            mem_free(MEM_RETAIN, r);
+            evict(b, r);
+            r->node = NULL;
+            unref(&r);
         }
     tree_fini(&b->retain.tree);
+}
+
+/* ---- from the store ---- */
+
+struct reading {
+    struct broker *b;
+    struct msg *m;
+    bool found;
+};
+
+static int read_row(void *arg, const struct persist_retained *p)
+{
+    struct reading *g = arg;
+    const struct persist_message *m = &p->m;
+
+    g->found = true;
+    g->m = msg_restore(m, g->b->now_ms, g->b->wall_ms);
+    if (g->m != NULL && m->publisher.p != NULL && m->publisher.len <= UINT16_MAX && m->publisher_user.len <= UINT16_MAX)
+        g->m->from = ident_new((struct view){ m->publisher.p, m->publisher.len },
+                               (struct view){ m->publisher_user.p, m->publisher_user.len });
+    return 1;
+}
+
+static void read_failed(struct broker *b, struct retained *r, const char *why)
+{
+    uint8_t topic[SUB_FILTER_MAX];
+
+    if (log_allow(&b->retain.limit, 1, b->now_ms))
+        log_error("retained message can't be read topic=%s error=%s",
+                  log_q(topic, tree_path(r->node, topic, sizeof topic)), log_qs(why));
+}
+
+/* A reference; NULL: it can't be had, which is said. */
+static struct msg *message(struct broker *b, struct retained *r)
+{
+    struct reading g = { .b = b };
+
+    if (r->msg != NULL)
+        return msg_ref(r->msg);
+    b->retain.reads++;
+    if (persist_retained_get(b->journal.db, r->id, read_row, &g) != PERSIST_OK) {
+        read_failed(b, r, persist_error(b->journal.db));
+    } else if (!g.found) {
+        read_failed(b, r, "its row is gone, or breaks the rules");
+        forget(b, r);
+    } else if (g.m == NULL) {
+        read_failed(b, r, "out of memory");
+    } else if (b->retain.ram_bytes + ram_size(g.m) <= b->cfg->retained_memory_bytes) {
+        admit(b, r, msg_ref(g.m));
+        keep(b, r);
+    }
+    return g.m;
 }
 
 /* ---- to subscribers ---- */
@@ -196,11 +325,11 @@ static bool collect(void *arg, struct tree_node *n)
 {
     struct collecting *q = arg;
     struct walk *w = q->w;
-    const struct retained *r = n->value;
+    struct retained *r = n->value;
 
     if (w->n == w->cap) {
         size_t cap = w->cap > 0 ? w->cap * 2 : 16;
-        struct msg **v = mem_grow(MEM_RETAIN, w->v, cap * sizeof(struct msg *));
+        struct retained **v = mem_grow(MEM_RETAIN, w->v, cap * sizeof(struct retained *));
 
         if (v == NULL) {
             q->no_memory = true;
@@ -209,14 +338,15 @@ static bool collect(void *arg, struct tree_node *n)
         w->v = v;
         w->cap = cap;
     }
-    w->v[w->n++] = msg_ref(r->msg);
+    r->refs++;
+    w->v[w->n++] = r;
     return true;
 }
 
 static void walk_free(struct walk *w)
 {
     while (w->at < w->n)
-        msg_unref(&w->v[w->at++]);
+        unref(&w->v[w->at++]);
     mem_free(MEM_RETAIN, w->v);
     mem_free(MEM_RETAIN, w);
 }
@@ -246,9 +376,21 @@ void retain_send(struct broker *b, struct session *s, struct view filter, const 
     conn_dirty(b, s->conn);
 }
 
-static void send_one(struct broker *b, struct session *s, struct walk *w)
+static uint8_t walk_qos(const struct walk *w, const struct retained *r)
 {
-    struct msg *m = w->v[w->at++];
+    return r->qos < w->qos ? (uint8_t)r->qos : w->qos;
+}
+
+/* May it be worth reading? Asked only for what is not in RAM. */
+static bool may_want(const struct session *s, const struct retained *r)
+{
+    uint8_t topic[SUB_FILTER_MAX];
+
+    return s->rights == NULL || auth_may_read(s, (struct view){ topic, tree_path(r->node, topic, sizeof topic) });
+}
+
+static void deliver(struct broker *b, struct session *s, const struct walk *w, struct msg *m)
+{
     struct incoming in = incoming_from(m);
     uint8_t ids[8];
     struct writer out = wr_make(ids, sizeof ids);
@@ -259,7 +401,19 @@ static void send_one(struct broker *b, struct session *s, struct walk *w)
         session_deliver(b, s, &in, m->qos < w->qos ? m->qos : w->qos, true,
                         (struct view){ ids, (size_t)(out.p - ids) }, NULL);
     incoming_done(&in);
+}
+
+static void send_one(struct broker *b, struct session *s, struct walk *w)
+{
+    struct retained *r = w->v[w->at++];
+    struct msg *m = NULL;
+
+    if (r->node != NULL && (r->msg != NULL || may_want(s, r)))
+        m = message(b, r);
+    if (m != NULL)
+        deliver(b, s, w, m);
     msg_unref(&m);
+    unref(&r);
 }
 
 bool retain_walk_ready(const struct broker *b, const struct conn *c)
@@ -271,7 +425,9 @@ bool retain_walk_ready(const struct broker *b, const struct conn *c)
 
 void retain_walk(struct broker *b, struct conn *c)
 {
-    for (unsigned sent = 0; sent < WALK_BATCH && retain_walk_ready(b, c); sent++) {
+    uint64_t reads = b->retain.reads + WALK_READS;
+
+    for (unsigned sent = 0; sent < WALK_BATCH && b->retain.reads < reads && retain_walk_ready(b, c); sent++) {
         struct walk *w = c->walk;
 
         send_one(b, c->session, w);
@@ -282,14 +438,43 @@ void retain_walk(struct broker *b, struct conn *c)
     }
 }
 
+/* What a full queue will not take need not be read. */
+static void skip_rest(struct broker *b, struct session *s, struct walk *w)
+{
+    uint32_t n = 0;
+
+    for (; w->at < w->n; w->at++) {
+        n += w->v[w->at]->node != NULL && may_want(s, w->v[w->at]);
+        unref(&w->v[w->at]);
+    }
+    if (n > 0)
+        session_drop_unseen(b, s, n);
+}
+
+/* QoS 0 is not queued. */
+static void skip_qos0(const struct broker *b, struct walk *w)
+{
+    size_t n = w->at;
+
+    for (size_t i = w->at; i < w->n; i++)
+        if (walk_qos(w, w->v[i]) > 0 || b->cfg->queue_qos0_messages)
+            w->v[n++] = w->v[i];
+        else
+            unref(&w->v[i]);
+    w->n = n;
+}
+
 void walk_finish(struct broker *b, struct conn *c)
 {
     while (c->walk != NULL) {
         struct walk *w = c->walk;
 
-        /* QoS 0 is not queued, so this drops what need not be kept. */
-        while (c->session != NULL && c->session->durable && w->at < w->n)
-            send_one(b, c->session, w);
+        if (c->session != NULL && c->session->durable) {
+            skip_qos0(b, w);
+            while (w->at < w->n && !session_full(b, c->session))
+                send_one(b, c->session, w);
+            skip_rest(b, c->session, w);
+        }
         c->walk = w->next;
         walk_free(w);
     }
@@ -303,13 +488,11 @@ uint32_t retain_clear(struct broker *b, struct view filter)
 
     tree_match_filter(&b->retain.tree, filter, collect, &q);
     for (; w.at < w.n; w.at++) {
-        struct tree_node *n = tree_find(&b->retain.tree, msg_topic(w.v[w.at]));
-
-        if (n != NULL && n->value != NULL) {
-            drop(b, n->value);
+        if (w.v[w.at]->node != NULL) {
+            drop(b, w.v[w.at]);
             cleared++;
         }
-        msg_unref(&w.v[w.at]);
+        unref(&w.v[w.at]);
     }
     mem_free(MEM_RETAIN, w.v);
     return cleared;

@@ -1,9 +1,15 @@
 /* Retained messages [MQTT-3.3.1-5..12].
+ *
+ * The index is in RAM: the topic, and what can be told without the payload. The message itself is in RAM too as long
+ * as it is not stored, and afterwards while [persistence] retained_memory has room for it; else it is read by its id
+ * when a subscriber wants it. What is set takes the place of what was set longest ago; what is only read takes what
+ * room there is. After a start nothing is in RAM. Without a store everything is.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_RETAIN_H
 #define CADDIS_BROKER_RETAIN_H
 
 #include "broker/list.h"
+#include "broker/log.h"
 #include "broker/msg.h"
 #include "broker/tree.h"
 
@@ -14,17 +20,26 @@ struct sub;
 struct walk;
 
 struct retained {
-    struct tree_node *node;         /* its topic; node->value points back here */
-    struct msg *msg;
-    struct link mark;               /* journal.retained */
+    struct tree_node *node;         /* its topic; node->value points back here. NULL: gone, but walks refer to it */
+    struct msg *msg;                /* NULL: only in the store */
+    struct link mark;               /* journal.retained: to be written; retain.kept: written, and in RAM */
     struct retained_expiry *expiry; /* NULL: stays for ever */
     int64_t id;                     /* row in the store */
+    uint32_t bytes;                 /* topic + payload + properties */
+    unsigned refs : 29;             /* the index, and walks */
+    unsigned qos : 2;
+    unsigned kept : 1;              /* mark is in retain.kept */
 };
+_Static_assert(sizeof(void *) > 8 || sizeof(struct retained) <= 56, "there can be 100,000 of these");
 
 struct retain {
     struct tree tree;
-    uint32_t count;
+    struct link kept;               /* struct retained.mark: could be read from the store; the oldest first */
+    uint32_t count, ram_count;      /* all; of these, in RAM */
     uint64_t bytes;                 /* topic + payload + properties of all */
+    uint64_t ram_bytes, kept_bytes; /* taken by messages in RAM; of these, by those in kept */
+    uint64_t reads;                 /* from the store */
+    struct log_limit limit;
 };
 
 bool retain_init(struct retain *r, const struct hash_key *key);
@@ -34,9 +49,16 @@ void retain_fini(struct broker *b);
  * *ok false: no memory, nothing changed. */
 uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok);
 /* What is retained there; NULL: nothing. */
-const struct msg *retain_find(const struct broker *b, struct view topic);
-/* At start: takes m (a reference is moved) as stored under id. false: no memory. */
-bool retain_restore(struct broker *b, struct msg *m, int64_t id);
+const struct retained *retain_find(const struct broker *b, struct view topic);
+/* At start: one that is in the store. expires_ms: monotonic, 0 never. false: no memory. */
+struct persist_retained;
+bool retain_restore(struct broker *b, const struct persist_retained *p, uint64_t expires_ms);
+/* A commit has written it. */
+void retain_written(struct broker *b, struct retained *r);
+/* Gives up what can be read from the store, until the rest fits into retained_memory. */
+void retain_trim(struct broker *b);
+/* Does what is not yet written take so much that it should be written soon? */
+bool retain_presses(const struct broker *b);
 /* Sends the retained messages that match to the session's connection, some each turn, once commit seq is durable. */
 void retain_send(struct broker *b, struct session *s, struct view filter, const struct sub *sub, uint64_t seq);
 /* Goes on with that. */

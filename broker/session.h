@@ -142,6 +142,10 @@ static inline bool session_durable(const struct session *s)
  * answer that is given again waits for promise_seq: the first time may not be stored yet. */
 uint64_t session_promise(struct broker *b, struct session *s);
 bool session_online(const struct session *s);
+/* Would it drop whatever message came next? */
+bool session_full(const struct broker *b, const struct session *s);
+/* Counts messages as dropped that its full queue would not have taken. */
+void session_drop_unseen(struct broker *b, struct session *s, uint32_t n);
 /* Messages that wait for the client, those in flight not counted. */
 static inline uint32_t session_waiting(const struct session *s)
 {

@@ -42,6 +42,9 @@ static uint64_t stored_messages(struct broker *b)
     X("subscriptions/count",         b->subs.count)                                  \
     X("shared_subscriptions/count",  b->subs.shared_count)                           \
     X("retained messages/count",     b->retain.count)                                \
+    X("retained messages/bytes",     b->retain.bytes)                                \
+    X("retained messages/memory/count", b->retain.ram_count)                         \
+    X("retained messages/memory/bytes", b->retain.ram_bytes)                         \
     X("messages/stored",             stored_messages(b))                             \
     X("store/messages/count",        stored_messages(b))                             \
     X("heap/current",                mem_total)                                      \
@@ -88,15 +91,23 @@ static void loads(struct broker *b, unsigned *i, each_value *f, void *arg)
 static void store_values(struct broker *b, unsigned *i, each_value *f, void *arg)
 {
     struct persist_stats st;
+    struct wear wear;
 
     if (!journal_on(&b->journal))
         return;
     persist_stats(b->journal.db, &st);
     number(b, i, "store/bytes/written", st.bytes_written, f, arg);
+    wear = journal_wear(b, st.bytes_written);
+    number(b, i, "store/bytes/written/day", (uint64_t)wear.bytes_a_day, f, arg);
+    number(b, i, "store/card/days", (uint64_t)wear.card_days, f, arg);
     number(b, i, "store/bytes/file", st.file_bytes, f, arg);
     number(b, i, "store/bytes/wal", st.wal_bytes, f, arg);
     number(b, i, "store/commits/count", st.commits, f, arg);
     number(b, i, "store/syncs/count", st.syncs, f, arg);
+    number(b, i, "store/rows/salvaged", b->journal.salvaged_rows, f, arg);
+    number(b, i, "store/rows/lost", b->journal.lost_rows, f, arg);
+    number(b, i, "store/failing", journal_failing(&b->journal) ? (b->now_ms - b->journal.failed_since_ms) / 1000 : 0, f,
+           arg);
 }
 
 /* Days until the first of the listeners' certificates ends; below 0 once it has. */

@@ -253,6 +253,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(c->gather_ms, 100);
     ck_assert_uint_eq(c->commit_interval_ms, 20);
     ck_assert_uint_eq(c->store_cache_bytes, 1048576);
+    ck_assert_uint_eq(c->retained_memory_bytes, 16777216);
     ck_assert_uint_eq(c->max_inflight_messages, 20);
     ck_assert_uint_eq(c->max_queued_messages, 1000);
     ck_assert_uint_eq(c->max_packet_bytes, 2000000);

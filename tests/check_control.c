@@ -60,7 +60,7 @@ START_TEST(status_counts)
     ck_heard("caddis         ");
     ck_heard("clients        1 online, 1 offline, at most 2 sessions\n");
     ck_heard("subscriptions  1,");
-    ck_heard("retained       1 messages, 8 B\n");
+    ck_heard("retained       1 messages, 8 B; of these 1 in memory, ");
     ck_heard("queued         1 messages for 1 clients, 8 B;");
     ck_heard("messages       1 in, 0 out, 0 dropped\n");
     ck_heard("durability = power\n");
