@@ -216,6 +216,9 @@ static bool open_store(struct broker *b, char **why)
     case PERSIST_OPENED:
         break;
     }
+    if (info.stale_log[0] != '\0')
+        log_error("another file was put in the store's place; the log of the one before was moved aside moved_to=%s",
+                  log_qs(info.stale_log));
     if (info.migrated_from != 0)
         log_notice("store migrated from_version=%d backup=%s", info.migrated_from, log_qs(info.backup));
     log_notice("store path=%s durability=%s", log_qs(cfg->store_path),

@@ -34,6 +34,8 @@ static void look_for_blocker(struct broker *b)
     persist_stats(j->db, &st);
     if (st.wal_bytes < WAL_LARGE)
         j->wal_said_bytes = 0;
+    else
+        persist_checkpoint(j->db, true);        /* the reader may be gone; the log then begins anew, and short */
     if (st.wal_bytes < WAL_LARGE || st.wal_bytes < 2 * j->wal_said_bytes)
         return;
     j->wal_said_bytes = st.wal_bytes;

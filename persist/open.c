@@ -101,6 +101,7 @@ static bool take_lock(struct persist *p, char **why)
         return refuse(why, "store %s: in use by process %s; stop that broker, or give this one a store of its own",
                       p->o.path, pid[0] != '\0' ? pid : "(unknown)");
     }
+    pair_read(p);
     /* Only a hint for the text above. */
     len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(p->lock_fd, 0) == 0 && pwrite(p->lock_fd, pid, (size_t)len, 0) < 0)
@@ -127,14 +128,14 @@ static bool log_alone(struct persist *p)
 }
 
 /* *state: DB_DAMAGED if what lies there can't be given to SQLite, else DB_READY. */
-static bool file_fits(struct persist *p, bool *created, enum db_state *state, char **why)
+static bool file_fits(struct persist *p, struct persist_open_info *info, bool *created, enum db_state *state, char **why)
 {
     struct stat st;
     int fd;
 
     *state = DB_READY;
     *created = false;
-    if (!finish_install(p->o.path, why))
+    if (!finish_install(p->o.path, why) || !pair_check(p, info->stale_log, sizeof info->stale_log, why))
         return false;
     if (stat(p->o.path, &st) == 0 && !S_ISREG(st.st_mode))
         return refuse(why, "store %s: not a regular file; name another path", p->o.path);
@@ -323,7 +324,7 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
     case DB_FOREIGN:
         return refuse(why, "store %s: a database of another program; name another path", p->o.path);
     case DB_UNUSABLE:
-        return refuse(why, "%s", p->error);
+        return refuse(why, "%s%s", p->error, strstr(p->error, strerror(ENOSPC)) != NULL ? "; make room there" : "");
     case DB_READY:
     case DB_DAMAGED:
         break;
@@ -387,7 +388,7 @@ static bool open_for_broker(struct persist *p, struct persist_open_info *info, b
     enum db_state state;
     int rc;
 
-    if (!directory_fits(p->o.path, why) || !take_lock(p, why) || !file_fits(p, created, &state, why))
+    if (!directory_fits(p->o.path, why) || !take_lock(p, why) || !file_fits(p, info, created, &state, why))
         return false;
     if (state == DB_READY)
         state = db_connect(p, false);
@@ -408,6 +409,7 @@ static bool open_for_broker(struct persist *p, struct persist_open_info *info, b
     rc = schema_refresh_views(p->db);
     if (rc != SQLITE_OK)
         db_fail(p, rc, "views");
+    pair_note(p);
     sync_init(p);
     run_look_back(p);
     info->unclean = p->last_run_id > 0 && strcmp(p->previous_end, "clean") != 0;

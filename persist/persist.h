@@ -67,6 +67,7 @@ struct persist_open_info {
     bool unclean;              /* the last user did not call persist_close() */
     int migrated_from;         /* schema version it had, 0: none needed */
     char backup[512];          /* copy made before the migration, or "" */
+    char stale_log[512];       /* where a log went that belonged to a file that is no longer there, or "" */
 };
 
 /* On PERSIST_REFUSED *out is NULL and *why a malloc'ed text: what is wrong, with the path, and the remedy (NULL: no

@@ -109,6 +109,7 @@ static enum persist_rc reopen(struct persist *p, char **why)
     p->wal_fd = fresh.wal_fd;
     p->shm = fresh.shm;
     db_adopt(p);
+    pair_note(p);
     return PERSIST_OK;
 }
 
