@@ -122,7 +122,7 @@ START_TEST(restart_with_messages_in_flight)
 }
 END_TEST
 
-static void change_store(const char *sql)
+static sqlite3 *side(const char *sql)
 {
     char path[128];
     sqlite3 *db;
@@ -130,7 +130,12 @@ static void change_store(const char *sql)
     snprintf(path, sizeof path, "%s/s.db", lab.dir);
     ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
     ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    return db;
+}
+
+static void change_store(const char *sql)
+{
+    sqlite3_close(side(sql));
 }
 
 /* Rows that somebody took away, and sizes that somebody changed, do not count for ever. */
@@ -153,6 +158,39 @@ START_TEST(changed_by_others)
 }
 END_TEST
 
+static uint64_t log_bytes(void)
+{
+    struct persist_stats st;
+
+    persist_stats(lab.b->journal.db, &st);
+    return st.wal_bytes;
+}
+
+/* Somebody reads for long: the log grows, and is short again soon after, however little is written then. */
+START_TEST(log_after_a_reader)
+{
+    sqlite3 *reader;
+
+    start("max_queued_messages = 0\n");
+    leave_subscriber();
+    publish(1, 1);
+    reader = side("BEGIN; SELECT count(*) FROM queue");
+    for (uint16_t i = 2; i < 220; i++) {
+        lab_publish(&lab, PUB, "t", 100000, 1, false, i, 0);
+        lab_pass(&lab, 50, 50);
+    }
+    lab_pass(&lab, 11000, 1000);
+    ck_assert_uint_gt(log_bytes(), 20 << 20);
+    sqlite3_close(reader);
+    for (uint16_t i = 220; i < 223; i++) {
+        publish(i, 1);
+        lab_pass(&lab, 11000, 1000);
+    }
+    ck_assert_uint_le(log_bytes(), 2 << 20);
+    lab_fini(&lab);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("store");
@@ -163,6 +201,7 @@ static Suite *suite(void)
     tcase_add_test(t, drop_oldest_of_any_size);
     tcase_add_test(t, restart_with_messages_in_flight);
     tcase_add_test(t, changed_by_others);
+    tcase_add_test(t, log_after_a_reader);
     suite_add_tcase(s, t);
     return s;
 }
