@@ -243,16 +243,17 @@ bool listener_who(const struct config_listener *l, char *out, size_t cap)
     const char *from = listener_is_unix(l) ? "on this machine who may open the socket"
                        : is_loopback(l)    ? "on this machine"
                                            : "who can reach it";
-    const char *tls = l->require_certificate ? " and a certificate that cafile or capath knows"
-                      : l->psk_hint != NULL  ? " and a key that psk_file has"
+    const char *tls = l->require_certificate ? "a certificate that cafile or capath knows"
+                      : l->psk_hint != NULL  ? "a key that psk_file has"
                                              : "";
 
     if (a->allow_anonymous)
-        snprintf(out, cap, "everybody %s%s, without a password", from, tls);
+        snprintf(out, cap, "everybody %s%s%s, without a password", from, *tls != '\0' ? " with " : "", tls);
     else if (a->password_file != NULL || identity)
-        snprintf(out, cap, "everybody %s with %s%s%s%s", from, identity ? "a client certificate or key" : "",
+        snprintf(out, cap, "everybody %s with %s%s%s%s%s", from, identity ? tls : "",
                  identity && a->password_file != NULL ? ", or " : "",
-                 a->password_file != NULL ? "an account in password_file" : "", identity ? "" : tls);
+                 a->password_file != NULL ? "an account in password_file" : "",
+                 !identity && *tls != '\0' ? " and " : "", identity ? "" : tls);
     else
         snprintf(out, cap, "nobody: set [auth] password_file (caddis passwd -c FILE USER makes one), or "
                            "allow_anonymous = true");

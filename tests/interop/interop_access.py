@@ -211,6 +211,74 @@ def dropped(tap, m):
     tap.same([n for n in ("pid", "ctl", "mqtt") if os.path.exists(m.dir + "/run/" + n)], [], "and cleans up")
 
 
+# ---- with which password ----
+
+def passwords(tap, m):
+    """One file, written by mosquitto_passwd and by caddis passwd in turn."""
+    if not shutil.which("mosquitto_passwd") or not shutil.which("mosquitto_pub"):
+        return
+    path = m.dir + "/accounts"
+
+    def theirs(*words):
+        return subprocess.run(("mosquitto_passwd",) + words, check=False, timeout=30, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
+
+    def ours(*words):
+        return subprocess.run((CADDIS, "passwd") + words, check=False, timeout=30).returncode == 0
+
+    def comes_in(user, password):
+        return subprocess.run(["mosquitto_pub", "-p", str(m.port("a")), "-u", user, "-P", password, "-t", "t", "-m", "x",
+                               "-q", "1"], check=False, timeout=20, stderr=subprocess.DEVNULL).returncode == 0
+
+    tap.ok(theirs("-c", "-b", path, "ann", "one"), "mosquitto_passwd makes a file")
+    old = write(m.dir + "/plain", "cas:three\n", 0o600)
+    tap.ok(theirs("-H", "sha512", "-U", old), "and one with the old hash")
+    with open(old, encoding="utf-8") as f, open(path, "a", encoding="utf-8") as to:
+        line = f.read()
+        tap.ok(":$6$" in line, "which is $6$", line)
+        to.write(line)
+    tap.ok(theirs("-b", "-I", "5000", path, "dot", "four") or theirs("-b", path, "dot", "four"), "with more iterations")
+    os.chmod(path, 0o600)
+    tap.ok(ours("-b", path, "bob", "two"), "caddis passwd adds to it")
+    m.start("[listener a]\naddress = 127.0.0.1\nport = 0\npassword_file = %s\n" % path)
+    m.hears("READY=1")
+    for user, password in (("ann", "one"), ("bob", "two"), ("cas", "three"), ("dot", "four")):
+        tap.ok(comes_in(user, password), "%s comes in" % user, m.log())
+    for user, password in (("ann", "two"), ("cas", "one"), ("eve", "one")):
+        tap.ok(not comes_in(user, password), "not %s with %s" % (user, password))
+    tap.ok(theirs("-D", path, "bob") and ours("-D", path, "cas") and ours("-b", path, "ann", "new"),
+           "each takes accounts of the other out, or changes them")
+    tap.same(m.reload().returncode, 0, "a reload")
+    tap.ok(not comes_in("bob", "two") and not comes_in("cas", "three"), "who is gone")
+    tap.ok(not comes_in("ann", "one") and comes_in("ann", "new"), "and who has another password", m.log())
+    m.stop()
+
+
+def pacing(tap, m):
+    """Guessing gets slow for who guesses, and for nobody else."""
+    write(m.dir + "/none", "", 0o600)
+    subprocess.run([CADDIS, "passwd", "-b", m.dir + "/none", "ann", "right"], check=True, timeout=30)
+    m.start("[listener a]\nport = 0\nsocket_domain = ipv4\npassword_file = %s/none\n" % m.dir)
+    m.hears("READY=1")
+
+    def answer(where, password):
+        body = b"\x00\x04MQTT\x04\xc2\x00\x3c\x00\x00\x00\x03ann" + len(password).to_bytes(2, "big") + password
+        with socket.socket() as s:
+            s.bind((where, 0))
+            s.settimeout(20)
+            s.connect(("127.0.0.1", m.port("a")))
+            s.sendall(b"\x10" + bytes([len(body)]) + body)
+            return s.recv(4)[3]
+
+    tap.same(answer("127.0.0.2", b"right"), 0, "the right password")
+    answers = [answer("127.0.0.2", b"wrong") for _ in range(40)]
+    tap.ok(answers[0] == 4 and answers[-1] == 3, "after too many wrong ones none is looked at", repr(answers))
+    tap.ok("login refused peer=127.0.0.2" in m.log() and "too many failures from there" in m.log(), "the log says so")
+    tap.same(answer("127.0.0.2", b"right"), 0, "who is known is let in all the same")
+    tap.same(answer("127.0.0.3", b"right"), 0, "and so is everybody else")
+    m.stop()
+
+
 # ---- caddis check ----
 
 def check(m, config):
@@ -244,8 +312,8 @@ def checking(tap, m):
              "in password_file; client ids that start with \"a\", \"b\"\n"),
             ("[listener p]\naddress = 127.0.0.1\nport = 8883\npsk_hint = x\npsk_file = DIR/keys\n"
              "use_identity_as_username = true\n",
-             "127.0.0.1, port 8883, TLS 1.2 and 1.3, MQTT 3.1, 3.1.1, 5.0: everybody on this machine with a client "
-             "certificate or key\n"),
+             "127.0.0.1, port 8883, TLS 1.2 and 1.3, MQTT 3.1, 3.1.1, 5.0: everybody on this machine with a key "
+             "that psk_file has\n"),
             ("[listener p]\nport = 8883\npsk_hint = x\npsk_file = DIR/keys\npassword_file = DIR/good\n",
              "everybody who can reach it with an account in password_file and a key that psk_file has\n")):
         write(m.dir + "/good", "", 0o600)
@@ -282,8 +350,8 @@ def main():
     if OWN_NETWORK:
         ip("link", "set", "lo", "up")
     tap = Tap()
-    for test in (addresses, left_behind, late_port, late_address, interface, file_modes, dropped, checking,
-                 nobody_comes_in):
+    for test in (addresses, left_behind, late_port, late_address, interface, file_modes, dropped, passwords, pacing,
+                 checking, nobody_comes_in):
         m = Manager()
         try:
             test(tap, m)

@@ -1,5 +1,6 @@
 #!/bin/bash
 # TLS as other programs see it: mosquitto's clients and openssl s_client against the broker; and our own tools.
+# ONLY="turning tools" runs these groups alone.
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck disable=SC2016
 srcdir=${srcdir:-$(dirname "$0")/../..}
@@ -15,6 +16,9 @@ mkdir "$certs"
 chmod 600 "$certs"/*.key
 cp "$certs/server.crt" "$certs/now.crt"
 cp "$certs/server.key" "$certs/now.key"
+mkdir "$certs/ca.d"
+cp "$certs/ca.crt" "$certs/ca.d/"
+turns=
 printf 'sensor-1:00112233445566778899aabbccddeeff\n' >"$certs/psk"
 chmod 600 "$certs/psk"
 
@@ -48,6 +52,10 @@ keyfile = $certs/now.key"
         listener rsa "certfile = $certs/server-rsa.crt" "keyfile = $certs/server-rsa.key" "dhparamfile = $certs/dh.pem"
         listener rsa-dhe "certfile = $certs/server-rsa.crt" "keyfile = $certs/server-rsa.key" \
             "dhparamfile = $certs/dh.pem" "ciphers = DHE-RSA-AES256-GCM-SHA384"
+        listener chacha "$own" "ciphers_tls1.3 = TLS_CHACHA20_POLY1305_SHA256" "ciphers = ECDHE-ECDSA-AES256-GCM-SHA384"
+        listener directory "$own" "capath = $certs/ca.d" "require_certificate = true"
+        listener turns "$turns"
+        listener last
     } >"$work/tls.ini"
 }
 
@@ -59,7 +67,7 @@ begin() {
     configure
     "$caddis" -c "$work/tls.ini" 2>"$log" &
     broker=$!
-    until_true 20 has "$log" 'listening name="rsa-dhe"' || { echo "Bail out! the broker does not start"; failed=1; exit 99; }
+    until_true 20 has "$log" 'listening name="last"' || { echo "Bail out! the broker does not start"; failed=1; exit 99; }
 }
 
 # pub LISTENER OPTION...
@@ -106,6 +114,14 @@ versions() {
     ok "RSA certificate"
     ssl rsa-dhe -tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384 </dev/null | grep -q 'Cipher is DHE-RSA-AES256-GCM-SHA384'
     ok "DHE with dhparamfile"
+    ssl chacha -tls1_3 </dev/null | grep -q 'Cipher is TLS_CHACHA20_POLY1305_SHA256'
+    ok "ciphers_tls1.3"
+    ssl chacha -tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256 </dev/null | grep -q 'Cipher is (NONE)'
+    ok "and no other"
+    ssl chacha -tls1_2 </dev/null | grep -q 'Cipher is ECDHE-ECDSA-AES256-GCM-SHA384'
+    ok "ciphers"
+    ssl chacha -tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256 </dev/null | grep -q 'Cipher is (NONE)'
+    ok "and no other, 1.2"
     for cipher in aNULL eNULL RC4 3DES AES128-SHA PSK; do
         ssl tls -tls1_2 -cipher "$cipher@SECLEVEL=0" </dev/null | grep -qE 'Cipher is \(NONE\)|no cipher match|no ciphers avail'
         ok "no $cipher"
@@ -156,6 +172,11 @@ certificates() {
         pub certs $(with client-nul)
         refused "with a NUL in its name, $v" "common name of the client's certificate is not plain text"
     done
+    # shellcheck disable=SC2046
+    pub directory $(with client)
+    ok "an authority in capath"
+    pub directory $(with client-foreign)
+    refused "of an authority that is not in capath" "issued by nobody we trust"
     # shellcheck disable=SC2046
     pub subject $(with client) -i whole
     ok "a list of revoked certificates is not needed"
@@ -265,6 +286,100 @@ reloads() {
     ok "is refused after a reload of the list"
 }
 
+# What is not the certificates' fault must not let half of a reload through.
+all_or_nothing() {
+    cp "$certs/server.crt" "$certs/now.crt"
+    cp "$certs/server.key" "$certs/now.key"
+    kill -HUP "$broker"
+    until_true 5 has "$log" "configuration reloaded"
+    first=$(serial)
+    cp "$certs/server2.crt" "$certs/now.crt"
+    cp "$certs/server2.key" "$certs/now.key"
+    printf 'rubbish\n' >"$certs/acl"
+    echo "acl_file = $certs/acl" >>"$work/tls.ini"
+    kill -HUP "$broker"
+    until_true 5 has "$log" "not reloaded"
+    [ -n "$first" ] && [ "$(serial)" = "$first" ]
+    ok "a good certificate beside a bad ACL file is not taken"
+    configure
+    kill -HUP "$broker"
+    until_true 5 has "$log" "configuration reloaded" 2
+    [ "$(serial)" != "$first" ]
+    ok "and is without it"
+}
+
+# A listener that gets TLS, and loses it again.
+turning() {
+    pub turns
+    ok "a plain listener"
+    client timeout 60 sh -c 'exec mosquitto_sub -p "$1" -q 1 -t turned -C 1 -i plain >"$2"' sub "$(port_of turns)" "$work/plain"
+    reader=$last
+    until_true 5 has "$log" 'up id="plain"'
+    turns=$own
+    configure
+    kill -HUP "$broker"
+    until_true 5 has "$log" 'listener="turns": from now on new connections must speak TLS'
+    ok "the log says that it has TLS now"
+    pub turns --cafile "$certs/ca.crt"
+    ok "TLS after a reload"
+    pub turns
+    refused "and nothing else" "an MQTT client without TLS, on a port for TLS"
+    mosquitto_pub -p "$(port_of plain)" -t turned -m still -q 1
+    wait "$reader"
+    is "who was there stays" "$(cat "$work/plain")" still
+    turns=
+    configure
+    kill -HUP "$broker"
+    until_true 5 has "$log" 'listener="turns": from now on new connections speak plain MQTT, without TLS'
+    ok "the log says that it has no TLS any more"
+    pub turns
+    ok "plain after another one"
+}
+
+# Nobody sends a signal.
+changed_files() {
+    cp "$certs/server.crt" "$certs/now.crt"
+    cp "$certs/server.key" "$certs/now.key"
+    kill -HUP "$broker"
+    until_true 5 has "$log" "configuration reloaded"
+    before=$(serial)
+    cp "$certs/server2.crt" "$certs/now.crt"
+    cp "$certs/server2.key" "$certs/now.key"
+    tries=30
+    while [ "$(serial)" = "$before" ] && [ $tries -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.5
+    done
+    [ $tries -gt 0 ] && has "$log" "certificates reloaded"
+    ok "a renewed certificate is noticed without a signal"
+}
+
+# Reloads of everything while messages pass; nobody is dropped and nothing is lost.
+under_load() {
+    client timeout 60 sh -c 'exec mosquitto_sub -p "$1" --cafile "$2" -q 1 -t load -C 2000 -i reader >"$3"' sub \
+        "$(port_of tls)" "$certs/ca.crt" "$work/load"
+    reader=$last
+    until_true 5 has "$log" 'up id="reader"'
+    sleep 0.3
+    client timeout 60 sh -c 'seq 1 2000 | while read -r n; do echo "$n"; [ $((n % 100)) -ne 0 ] || sleep 0.1; done |
+        mosquitto_pub -p "$1" --cafile "$2" -q 1 -t load -l -i writer' pub "$(port_of tls)" "$certs/ca.crt"
+    writer=$last
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        if [ $((i % 2)) -eq 0 ]; then from=server; else from=server2; fi
+        cp "$certs/$from.crt" "$certs/now.crt"
+        cp "$certs/$from.key" "$certs/now.key"
+        printf 'sensor-%s:00112233445566778899aabbccddeeff\n' "$i" >"$certs/psk"
+        kill -HUP "$broker"
+        until_true 5 has "$log" "configuration reloaded" "$i"
+        sleep 0.1
+    done
+    wait "$writer"
+    wait "$reader"
+    seq 1 2000 | cmp -s - "$work/load"
+    ok "2000 messages, in order, during ten reloads"
+    is "of a reader and a writer that were never dropped" "$(grep -acE 'client up id="(reader|writer)"' "$log")" 2
+}
+
 tools() {
     say() { timeout 10 "$caddis" "$@" 2>&1; }
     is "caddis pub and sub" "$(say pub -p "$(port_of tls)" --cafile "$certs/ca.crt" -t tool -m hello -r -q 1
@@ -292,7 +407,7 @@ tools() {
     ok "700 KB through the tools"
 }
 
-for group in versions strangers certificates keys protocol amounts tools reloads; do
+for group in ${ONLY:-versions strangers certificates keys protocol amounts tools reloads all_or_nothing turning changed_files under_load}; do
     begin
     unset OPENSSL_CONF
     $group
