@@ -62,7 +62,7 @@ struct acl_who acl_who(const struct acl *a, struct view id, struct view user);
 bool acl_may(const struct acl *a, const struct acl_who *w, enum acl_access want, struct view topic,
              const struct acl_rule **rule);
 /* Is there a topic that the filter matches and that the client may read? A valid filter, with or without $share/GROUP/.
- * *rule: a line that grants such a topic, or NULL. */
+ * *rule: a line that grants such a topic; where it is false, a line that denies what others would grant, or NULL. */
 bool acl_may_subscribe(const struct acl *a, const struct acl_who *w, struct view filter, const struct acl_rule **rule);
 
 /* "pattern deny a/%c/#" */

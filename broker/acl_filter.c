@@ -197,17 +197,36 @@ static bool grants_some(const struct acl *a, const struct acl_who *w, const stru
     return false;
 }
 
+static const struct acl_rule *first_denial(const struct acl_who *w, const struct acl_rule *rules, uint32_t count,
+                                           struct view filter)
+{
+    for (uint32_t i = 0; i < count && rules[i].access == ACL_DENY; i++)
+        if (!(rules[i].uses_user && w->user.p == NULL) && overlap(filter, &rules[i], w))
+            return &rules[i];
+    return NULL;
+}
+
+/* false: *rule is a denial if it takes away what one of these rules would grant, and else what it was. */
 static bool search(const struct acl *a, const struct acl_who *w, const struct acl_rule *rules, uint32_t count,
                    struct view filter, const struct acl_rule **rule)
 {
+    bool denied = false;
+
     for (const struct acl_rule *r = rules; r < rules + count; r++) {
         if (!(r->access & ACL_READ) || (r->uses_user && w->user.p == NULL))
             continue;
-        if (overlap(filter, r, w) && grants_some(a, w, r, filter)) {
+        if (!overlap(filter, r, w))
+            continue;
+        if (grants_some(a, w, r, filter)) {
             *rule = r;
             return true;
         }
+        denied = true;
     }
+    if (denied && *rule == NULL)
+        *rule = first_denial(w, w->rules, w->rule_count, filter);
+    if (denied && *rule == NULL)
+        *rule = first_denial(w, a->rules + a->patterns.first, a->patterns.count, filter);
     return false;
 }
 
