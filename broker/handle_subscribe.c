@@ -104,17 +104,23 @@ static void say_subscribed(const struct broker *b, const struct conn *c, const s
     (void)b;
 }
 
-static enum reason send_suback(struct broker *b, struct conn *c, uint16_t pid, const struct answer *a, unsigned count)
+/* SUBACK or UNSUBACK, once what they promise is durable. */
+static enum reason send_codes(struct broker *b, struct conn *c, enum packet type, uint16_t pid, const struct answer *a,
+                              unsigned count)
 {
+    const enum version v = (enum version)c->version;
     const struct view why = { NULL, 0 };
-    size_t n = suback_size((enum version)c->version, count, why);
-    uint8_t *p = conn_hold_bytes(b, c, PKT_SUBACK, a->seq, n);
+    size_t n = type == PKT_SUBACK ? suback_size(v, count, why) : unsuback_size(v, count, why);
+    uint8_t *p = conn_hold_bytes(b, c, type, a->seq, n);
     struct writer w;
 
     if (p == NULL)
         return R_UNSPECIFIED;
     w = wr_make(p, n);
-    suback_encode((enum version)c->version, pid, a->codes, count, why, &w);
+    if (type == PKT_SUBACK)
+        suback_encode(v, pid, a->codes, count, why, &w);
+    else
+        unsuback_encode(v, pid, a->codes, count, why, &w);
     return R_OK;
 }
 
@@ -154,7 +160,7 @@ static enum reason subscribe(struct broker *b, struct conn *c, const struct subs
         a->codes[i] = (uint8_t)code;
     }
     sys_watch(b);
-    result = send_suback(b, c, s->packet_id, a, s->count);
+    result = send_codes(b, c, PKT_SUBACK, s->packet_id, a, s->count);
     if (result == R_OK)
         send_retained(b, c, s, a, buf);
     return result;
@@ -181,20 +187,6 @@ enum reason handle_subscribe(struct broker *b, struct conn *c, const struct fram
 
 /* ---- UNSUBSCRIBE ---- */
 
-static enum reason send_unsuback(struct broker *b, struct conn *c, uint16_t pid, const struct answer *a, unsigned count)
-{
-    const struct view why = { NULL, 0 };
-    size_t n = unsuback_size((enum version)c->version, count, why);
-    uint8_t *p = conn_hold_bytes(b, c, PKT_UNSUBACK, a->seq, n);
-    struct writer w;
-
-    if (p == NULL)
-        return R_UNSPECIFIED;
-    w = wr_make(p, n);
-    unsuback_encode((enum version)c->version, pid, a->codes, count, why, &w);
-    return R_OK;
-}
-
 static enum reason unsubscribe(struct broker *b, struct conn *c, const struct subscribe *s, struct answer *a,
                                uint8_t *buf)
 {
@@ -219,7 +211,7 @@ static enum reason unsubscribe(struct broker *b, struct conn *c, const struct su
             a->seq = session_promise(b, c->session);
         }
     }
-    return send_unsuback(b, c, s->packet_id, a, s->count);
+    return send_codes(b, c, PKT_UNSUBACK, s->packet_id, a, s->count);
 }
 
 enum reason handle_unsubscribe(struct broker *b, struct conn *c, const struct frame *f)

@@ -121,6 +121,17 @@ def late_address(tap, m):
     m.stop()
 
 
+def defaults(tap, m):
+    """Without a listener: whoever is on this machine, and nobody else."""
+    if not OWN_NETWORK:
+        return
+    ip("addr", "add", "203.0.113.5/32", "dev", "lo")
+    m.start("")
+    tap.ok(m.hears("READY=1") and knock(("127.0.0.1", 1883)), "the built-in listener is on loopback", m.log())
+    tap.ok(not knock(("203.0.113.5", 1883)), "and nowhere else")
+    m.stop()
+
+
 def interface(tap, m):
     """One veth end is the broker's; what comes in through lo is not for it."""
     if not OWN_NETWORK or not ip("link", "add", "in0", "type", "veth", "peer", "name", "out0"):
@@ -350,7 +361,7 @@ def main():
     if OWN_NETWORK:
         ip("link", "set", "lo", "up")
     tap = Tap()
-    for test in (addresses, left_behind, late_port, late_address, interface, file_modes, dropped, passwords, pacing,
+    for test in (addresses, left_behind, late_port, late_address, defaults, interface, file_modes, dropped, passwords, pacing,
                  checking, nobody_comes_in):
         m = Manager()
         try:
