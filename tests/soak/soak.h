@@ -99,13 +99,16 @@ void model_payload(unsigned stream, uint32_t number, uint8_t *buf);
 /* Which message of which stream is this? false: reported. topic: aliases resolved. */
 void model_identify(const char *who, unsigned reader, enum version v, struct view topic, const struct publish *p,
                     unsigned *stream, uint32_t *number);
-/* Nothing of what a party is owed need come any more: all of it, what is at QoS 0, or what one filter brings. */
+/* Nothing of what a party is owed need come any more: all of it, what is at QoS 0, at QoS 2, or what one filter
+ * brings. */
 void model_void(unsigned party);
+void model_void_qos2(unsigned party);
 void model_void_fragile(unsigned party);
 void model_void_filter(unsigned party, unsigned filter);
-/* Messages that it has to get and has not, acknowledged or not; all that it has to get, and of these the ones it has. */
+/* Messages that it has to get and has not, acknowledged or not. */
 unsigned model_owed(unsigned party);
-void model_count(unsigned party, unsigned *due, unsigned *got);
+/* What is missing for good, and all that came, copies included, since it was last settled. */
+void model_count(unsigned party, unsigned *lost, unsigned *got);
 /* Messages that are owed and have not come. */
 unsigned model_missing(unsigned party);
 void model_report_missing(unsigned party);
@@ -217,8 +220,8 @@ void willers_free(void);
 unsigned willers_links(struct link **out);
 void willers_act(uint16_t port, bool load);
 bool willers_done(void);
-/* The broker has ended; it listens again. */
-void willers_ending(bool is_kill);
+/* The broker has ended, and was told to at that time; it listens again. */
+void willers_ending(bool is_kill, uint64_t told_ms);
 void willers_started(void);
 /* The eye, always there, has got one. */
 void will_seen(unsigned stream, uint32_t number, bool dup);

@@ -142,10 +142,10 @@ void broker_look(void)
     }
 }
 
-static void after(bool is_kill)
+static void after(bool is_kill, uint64_t told_ms)
 {
     read_last_words();
-    willers_ending(is_kill);
+    willers_ending(is_kill, told_ms);
     if (is_kill)
         readers_killed();
     server.port = 0;
@@ -165,12 +165,12 @@ void broker_kill(void)
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
         ended(status);
     totals.kills++;
-    after(true);
+    after(true, now_ms());
 }
 
 void broker_stop(void)
 {
-    uint64_t until = now_ms() + STOP_LIMIT_MS;
+    uint64_t told_ms = now_ms(), until = told_ms + STOP_LIMIT_MS;
     int status = 0;
 
     note("broker", "SIGTERM");
@@ -182,12 +182,15 @@ void broker_stop(void)
         if (now_ms() > until)
             fail_about(NULL, NULL, "the broker did not end within %d s after SIGTERM", STOP_LIMIT_MS / 1000);
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    /* So early that it had not got round to waiting for signals: nothing was open yet. */
+    if (!announced && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
+        note("broker", "ended before it had begun");
+    else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fail_about(NULL, NULL, "after SIGTERM the broker ended with %s %d; see its log",
                    WIFSIGNALED(status) ? "signal" : "status",
                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     totals.stops++;
-    after(false);
+    after(false, told_ms);
 }
 
 void broker_end(bool keep)

@@ -265,6 +265,13 @@ void model_void_fragile(unsigned party)
                 void_due(&model_message(i, n)->due[party]);
 }
 
+void model_void_qos2(unsigned party)
+{
+    for (unsigned i = 0; i < STREAMS; i++)
+        for (uint32_t n = streams[i].base; streams[i].kind->qos == 2 && n < streams[i].end; n++)
+            void_due(&model_message(i, n)->due[party]);
+}
+
 void model_void_filter(unsigned party, unsigned filter)
 {
     for (unsigned i = 0; i < STREAMS; i++)
@@ -296,14 +303,14 @@ unsigned model_owed(unsigned party)
     return sum;
 }
 
-void model_count(unsigned party, unsigned *due, unsigned *got)
+void model_count(unsigned party, unsigned *lost, unsigned *got)
 {
-    *due = *got = 0;
+    *lost = *got = 0;
     for (unsigned i = 0; i < STREAMS; i++)
         for (uint32_t n = streams[i].base; n < streams[i].end; n++) {
             const struct message *m = model_message(i, n);
-            *due += m->due[party].must && m->acked != 0;
-            *got += m->due[party].must && m->acked != 0 && m->due[party].got > 0;
+            *lost += missing(m, party);
+            *got += m->due[party].got;
         }
 }
 

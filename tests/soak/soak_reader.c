@@ -402,15 +402,15 @@ bool readers_behind(void)
 /* Its queue overflowed, and the newest went; what fits must have come. */
 static void judge_limited(const struct subscriber *r)
 {
-    unsigned due, got;
+    unsigned lost, got;
 
-    model_count(r->index, &due, &got);
-    if (got < due)
-        note(r->l.id, "%u of %u came, the queue holds %u", got, due, QUEUE_LIMIT);
-    totals.dropped += due - got;
-    if (got < (due < QUEUE_LIMIT ? due : QUEUE_LIMIT))
-        fail_about(r->l.id, NULL, "LOST: %s: %u of %u messages came, but %u fit into its queue", r->l.id, got, due,
-                   QUEUE_LIMIT);
+    model_count(r->index, &lost, &got);
+    if (lost > 0)
+        note(r->l.id, "%u came, %u did not fit into its queue of %u", got, lost, QUEUE_LIMIT);
+    if (lost > 0 && got < QUEUE_LIMIT)
+        fail_about(r->l.id, NULL, "LOST: %s: %u messages came and %u did not, but its queue holds %u", r->l.id, got,
+                   lost, QUEUE_LIMIT);
+    totals.dropped += lost;
     model_void(r->index);
 }
 
@@ -458,6 +458,9 @@ void reader_left_group(struct subscriber *r)
     groups_left[group - 1] = model_tick();
     for (unsigned i = 0; i < READERS; i++)
         others |= &readers[i] != r && readers[i].plan->group == group && readers[i].state[0] == IN;
-    if (!others)
+    /* At QoS 2 it may have it already, and nobody else gets it [MQTT5-4.8.2-5]. */
+    if (others)
+        model_void_qos2(READERS + group - 1);
+    else
         model_void(READERS + group - 1);
 }

@@ -274,6 +274,7 @@ static const char *judge_kept(const struct subs *t, unsigned stream, uint32_t nu
     const struct message *m = &st->m[number - st->base];
     const char *why = "with RETAIN set, but no subscription can have brought it";
     unsigned brought = 0;
+    bool fits = false;
 
     for (unsigned i = 0; i < t->n; i++) {
         const struct sub *s = &t->v[i];
@@ -287,16 +288,14 @@ static const char *judge_kept(const struct subs *t, unsigned stream, uint32_t nu
         }
         brought++;
         if (lower(s->qos, st->kind->qos) != p->qos ||
-            (v == MQTT_50 && (p->props.subid_count != (s->id != 0) || (s->id != 0 && times_in(p, s->id) != 1)))) {
-            if (why != NULL)
-                why = "as retained, with the wrong QoS or subscription identifier";
-            continue;
-        }
-        why = NULL;
+            (v == MQTT_50 && (p->props.subid_count != (s->id != 0) || (s->id != 0 && times_in(p, s->id) != 1))))
+            why = "as retained, with the wrong QoS or subscription identifier";
+        else
+            fits = true;
     }
-    if (why == NULL && !p->dup && got_kept >= brought)
-        why = "as retained more often than there were subscriptions";
-    return why;
+    if (!fits)
+        return why;
+    return p->dup || got_kept < brought ? NULL : "as retained more often than there were subscriptions";
 }
 
 static bool shared(const struct subs *t, unsigned stream)

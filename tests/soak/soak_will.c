@@ -326,16 +326,20 @@ static void killed(struct willer *w)
         unsure(w);
 }
 
-/* In order: every connection ends without DISCONNECT. */
-static void stopped(struct willer *w)
+/* In order: every connection ends without DISCONNECT, some time after the broker was told. */
+static void stopped(struct willer *w, uint64_t told_ms)
 {
+    unsigned n = w->due_count;
+
     if (w->state == ARMED)
         fire(w, delay_ms(w));
+    if (w->due_count > n)
+        w->due[n].due_ms -= now_ms() - told_ms;
     else if (w->state != NONE)
         unsure(w);
 }
 
-void willers_ending(bool is_kill)
+void willers_ending(bool is_kill, uint64_t told_ms)
 {
     for (unsigned i = 0; i < WILLERS; i++) {
         struct willer *w = &willers[i];
@@ -343,7 +347,7 @@ void willers_ending(bool is_kill)
         if (is_kill)
             killed(w);
         else
-            stopped(w);
+            stopped(w, told_ms);
         for (unsigned k = 0; k < w->due_count; k++)
             w->due[k].late_ms = 0;
     }
