@@ -1,9 +1,9 @@
 /* Retained messages.
  *
  * A subscriber gets them by a walk: the messages that match are collected when it subscribes, and sent some each turn,
- * so that a filter with a million retained messages stops nobody else and needs no room in a queue. What is sent is what is
- * retained at that moment: something newer has gone to the subscriber as it came, and must not be followed by what it
- * replaced.
+ * so that a filter with a million retained messages stops nobody else and needs no room in a queue. What is replaced or
+ * removed before the walk comes to it is left out: the subscription has brought what replaced it, and nobody may get the
+ * older value behind the newer one.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/retain.h"
 
@@ -188,6 +188,25 @@ static struct retained *entry(struct broker *b, struct view topic, int64_t id)
     return r;
 }
 
+/* In place of r, which is about to be replaced: walks that have collected it will find it gone. NULL: no memory. */
+static struct retained *renew(struct broker *b, struct retained *r)
+{
+    struct retained *now = mem_zero(MEM_RETAIN, sizeof *now);
+
+    if (now == NULL)
+        return NULL;
+    evict(b, r);
+    *now = (struct retained){ .node = r->node, .expiry = r->expiry, .id = r->id, .bytes = r->bytes, .refs = 1 };
+    list_init(&now->mark);
+    now->node->value = now;
+    if (now->expiry != NULL)
+        now->expiry->r = now;
+    r->node = NULL;
+    r->expiry = NULL;
+    unref(&r);
+    return now;
+}
+
 static void describe(struct broker *b, struct retained *r, uint64_t bytes, int qos)
 {
     b->retain.bytes += bytes - r->bytes;
@@ -210,6 +229,8 @@ uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok)
     }
     if (incoming_msg(in) != NULL)
         r = entry(b, in->topic, b->journal.next_retained_id++);
+    if (r != NULL && r->refs > 1)
+        r = renew(b, r);
     if (r == NULL) {
         *ok = false;
         return 0;
