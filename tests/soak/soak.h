@@ -32,8 +32,8 @@ extern struct server server;
 /* Remembers a line about somebody. */
 __attribute__((format(printf, 2, 3)))
 void note(const char *who, const char *fmt, ...);
-/* The first violation: says it with the seed and the history of those that it names, ends everything, exits. */
-_Noreturn void violated(const char *who, const char *whose);
+/* What fails next is about this message. */
+void note_subject(unsigned stream, uint32_t number);
 /* model_fail() with the names of those it concerns; does not return. */
 __attribute__((format(printf, 3, 4))) _Noreturn
 void fail_about(const char *who, const char *whose, const char *fmt, ...);
@@ -51,6 +51,7 @@ struct kind {
 
 struct due {
     bool must;                  /* whoever it is has to get it */
+    bool at_qos1;               /* came at QoS 1 */
     bool fragile;               /* unless the connection ends: the delivery is at QoS 0 */
     uint8_t got, got_kept;      /* times: as a message; because it was retained */
 };

@@ -4,7 +4,8 @@
  *  M2  At QoS 2 on both sides it comes once. Otherwise a second time only as a resend: by the broker, marked DUP, of a
  *      message that was there before this connection; or because the publisher sent it again.
  *  M3  Messages of a stream appear for the first time in their order at each QoS, and so do the broker's resends.
- *  M4  What is retained is a message that no acknowledged one was sent after.
+ *  M4  What is retained is a message that no acknowledged one was sent after. A new subscription does not bring it behind
+ *      a later one.
  *  M5  What comes follows from subscriptions (soak_subs.c), with the QoS, the RETAIN flag and the identifiers they ask
  *      for; it comes before it expires; its payload is what was sent.
  * SPDX-License-Identifier: GPL-2.0-or-later */
@@ -329,10 +330,12 @@ void model_report_missing(unsigned party)
     for (unsigned i = 0; i < STREAMS; i++)
         for (uint32_t n = streams[i].base; n < streams[i].end; n++) {
             const struct message *m = model_message(i, n);
-            if (missing(m, party))
-                fail_about(reader_name(party), streams[i].writer, "LOST: message %s %" PRIu32 " of %s, sent %" PRIu64
-                           " ms ago and acknowledged, never came to %s; it lacks %u", streams[i].topic, n,
-                           streams[i].writer, now_ms() - m->first_ms, reader_name(party), model_missing(party));
+            if (!missing(m, party))
+                continue;
+            note_subject(i, n);
+            fail_about(reader_name(party), streams[i].writer, "LOST: message %s %" PRIu32 " of %s, sent %" PRIu64
+                       " ms ago and acknowledged, never came to %s; it lacks %u", streams[i].topic, n,
+                       streams[i].writer, now_ms() - m->first_ms, reader_name(party), model_missing(party));
         }
 }
 

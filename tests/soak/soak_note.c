@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINES = 32768, WIDTH = 144, SHOWN = 80 };
+enum { LINES = 131072, WIDTH = 144, SHOWN = 60 };
 
 struct line {
     uint64_t ms;
@@ -18,6 +18,7 @@ struct line {
 static struct line lines[LINES];
 static unsigned long line_count;
 static uint64_t began_ms;
+static char subject[48];                /* the message it is about, as lines name it; empty: none */
 
 void note(const char *who, const char *fmt, ...)
 {
@@ -33,6 +34,11 @@ void note(const char *who, const char *fmt, ...)
     va_end(ap);
 }
 
+void note_subject(unsigned stream, uint32_t number)
+{
+    snprintf(subject, sizeof subject, " %s %" PRIu32, streams[stream].topic, number);
+}
+
 static void print_line(FILE *f, const struct line *l)
 {
     fprintf(f, "%6" PRIu64 ".%03" PRIu64 " %-12s %s\n", l->ms / 1000, l->ms % 1000, l->who, l->text);
@@ -44,12 +50,21 @@ static bool concerns(const struct line *l, const char *who, const char *whose)
            (whose != NULL && strcmp(l->who, whose) == 0);
 }
 
+/* Names the message, and not another one whose number begins likewise. */
+static bool names_subject(const struct line *l)
+{
+    const char *at = subject[0] != '\0' ? strstr(l->text, subject) : NULL;
+
+    return at != NULL && (at[strlen(subject)] == ' ' || at[strlen(subject)] == '\0');
+}
+
 static unsigned long oldest(void)
 {
     return line_count > LINES ? line_count - LINES : 0;
 }
 
-/* Everything goes to a file beside the log, the last of those concerned to the terminal. */
+/* Everything goes to a file beside the log; to the terminal what was said of the message, and the last of those
+ * concerned. */
 static void tell_history(const char *who, const char *whose)
 {
     unsigned long from = line_count;
@@ -63,6 +78,10 @@ static void tell_history(const char *who, const char *whose)
         print_line(f, &lines[i % LINES]);
     if (f != NULL)
         fclose(f);
+    for (unsigned long i = oldest(); i < line_count; i++)
+        if (names_subject(&lines[i % LINES]))
+            print_line(stdout, &lines[i % LINES]);
+    puts("        ... and the last of those concerned:");
     while (from > oldest() && shown < SHOWN)
         shown += concerns(&lines[--from % LINES], who, whose);
     for (; from < line_count; from++)
@@ -71,7 +90,7 @@ static void tell_history(const char *who, const char *whose)
     printf("soak: seed %" PRIu64 "; the whole history is in %s\n", seed, path);
 }
 
-_Noreturn void violated(const char *who, const char *whose)
+static _Noreturn void violated(const char *who, const char *whose)
 {
     tell_history(who, whose);
     broker_end(true);

@@ -95,6 +95,7 @@ static void acknowledge(struct subscriber *r, enum packet type, uint16_t pid)
 
 static void wrong(const struct subscriber *r, unsigned stream, uint32_t number, const struct publish *p, const char *why)
 {
+    note_subject(stream, number);
     fail_about(r->l.id, streams[stream].writer, "%s: message %s %" PRIu32 " (QoS %u%s%s) came %s", r->l.id,
                streams[stream].topic, number, p->qos, p->dup ? ", DUP" : "", p->retain ? ", RETAIN" : "", why);
 }
@@ -139,10 +140,10 @@ static void check_again(const struct subscriber *r, unsigned stream, uint32_t nu
     bool sent_again = m->last_sent != m->first_sent || m->again;
 
     totals.again++;
+    if (r->plan->group > 0 && m->due[party_of(r)].at_qos1 && groups_left[r->plan->group - 1] > m->first_sent)
+        return;
     if (p->qos == 2 && streams[stream].kind->qos == 2)
         wrong(r, stream, number, p, "more than once");
-    if (r->plan->group > 0 && p->qos == 1 && groups_left[r->plan->group - 1] > m->first_sent)
-        return;
     if (!sent_again && !p->dup)
         wrong(r, stream, number, p, "more than once without DUP, and its writer has sent it once");
 }
@@ -208,6 +209,9 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
     kept_got(r->index, stream, m->removes ? UINT32_MAX : number);
     if (m->removes)
         return;
+    if (as_kept && !p->dup && number + 1 < streams[stream].next_new[r->index][p->qos] &&
+        m->last_sent == m->first_sent)
+        wrong(r, stream, number, p, "because it was retained, behind a later one");
     if (as_kept) {
         if (!p->dup && d->got_kept < UINT8_MAX)
             d->got_kept++;
@@ -217,6 +221,7 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
         d->got++;
     if (d->got > 1)
         check_again(r, stream, number, p);
+    d->at_qos1 |= p->qos == 1;
     check_order(r, stream, number, p, d->got == 1);
     if (r->plan->eye && stream >= WRITERS * KINDS)
         will_seen(stream, number, p->dup);
