@@ -17,7 +17,7 @@
 /* Pause between two such slices. */
 #define ENDED_PAUSE_MS 20
 /* Of each array, between commits. */
-#define KEPT_BYTES 65536
+#define KEPT_BYTES 16384
 
 static struct blob blob(struct view v)
 {
