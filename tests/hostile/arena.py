@@ -51,7 +51,7 @@ def _readable():
 class Arena:
     """slow: the program has sanitizers; its memory and times are looked at with that in mind."""
 
-    def __init__(self, settings="", wrapper=None, pair=True, files=None):
+    def __init__(self, settings="", wrapper=None, pair=True, files=None, store=None):
         os.environ.setdefault("ASAN_OPTIONS", "")
         with open(os.environ.get("CADDIS", "./caddis"), "rb") as f:
             self.slow = b"__asan_init" in f.read()
@@ -60,11 +60,15 @@ class Arena:
         self.broker = Broker()
         for name, text in (files or {}).items():
             self.write(name, text)
+        if store:
+            self.broker.store = os.path.join(self.broker.dir, store)
+            os.mkdir(os.path.dirname(self.broker.store))
         self.broker.more += settings.replace("$DIR", self.broker.dir)
         if wrapper:
             path = os.path.join(self.broker.dir, "wrapper")
             with open(path, "w", encoding="utf-8") as f:
-                f.write("#!/bin/sh\n%s\nexec %s \"$@\"\n" % (wrapper, self.broker.program))
+                f.write("#!/bin/sh\n%s\nexec %s \"$@\"\n" % (wrapper.replace("$DIR", self.broker.dir),
+                                                      self.broker.program))
             os.chmod(path, 0o755)
             self.broker.program = path
         self.broker.start()

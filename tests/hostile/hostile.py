@@ -42,7 +42,12 @@ def main(args):
         if wanted and scene.__name__ not in wanted:
             continue
         began = time.monotonic()
-        place = arena.Arena(**getattr(scene, "place", {}))
+        how = dict(getattr(scene, "place", {}))
+        without = how.pop("unless", lambda: None)()
+        if without:
+            tap.note("%s is left out: %s" % (scene.__name__, without))
+            continue
+        place = arena.Arena(**how)
         failed = tap.failed
         try:
             scene(tap, place, long)

@@ -28,6 +28,7 @@ class Broker:
         self.dir = tempfile.mkdtemp(prefix="caddis-interop-")
         self.port = 0
         self.more = "allow_anonymous = true\n"   # of the listener's section
+        self.store = os.path.join(self.dir, "caddis.db")
         self.process = None
         self.starts = 0
         if not os.access(self.program, os.X_OK):
@@ -39,9 +40,9 @@ class Broker:
         path = os.path.join(self.dir, "caddis.ini")
         log = os.path.join(self.dir, "log.%d" % self.starts)
         with open(path, "w", encoding="utf-8") as f:
-            f.write("[broker]\nenable_control = false\n%s[persistence]\npath = %s/caddis.db\n"
+            f.write("[broker]\nenable_control = false\n%s[persistence]\npath = %s\n"
                     "[listener default]\naddress = 127.0.0.1\nport = %d\n%s"
-                    % ("user = root\n" if os.geteuid() == 0 else "", self.dir, self.port, self.more))
+                    % ("user = root\n" if os.geteuid() == 0 else "", self.store, self.port, self.more))
         with open(log, "wb") as out:
             self.process = self.spawn(out)
 
