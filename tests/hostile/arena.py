@@ -137,11 +137,19 @@ class Arena:
             part = f.read().rsplit(")", 1)[1].split()
         return (int(part[11]) + int(part[12])) / TICK
 
+    def wanted_s(self):
+        """Time that it had a processor, or waited for one that others had."""
+        try:
+            with open("/proc/%d/schedstat" % self.pid, encoding="ascii") as f:
+                return sum(int(ns) for ns in f.read().split()[:2]) / 1e9
+        except OSError:
+            return self.cpu_s()
+
     def load(self, seconds):
-        """Share of one processor that the broker takes now."""
-        began, cpu = time.monotonic(), self.cpu_s()
+        """Share of the time in which it has something to do, however busy the machine is."""
+        began, wanted = time.monotonic(), self.wanted_s()
         time.sleep(seconds)
-        return (self.cpu_s() - cpu) / (time.monotonic() - began)
+        return (self.wanted_s() - wanted) / (time.monotonic() - began)
 
     def log(self):
         with open(os.path.join(self.broker.dir, "log.%d" % self.broker.starts), encoding="utf-8",
