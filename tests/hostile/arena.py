@@ -75,6 +75,7 @@ class Arena:
         self.port = self.broker.port
         self.pid = self.broker.process.pid
         self.clients = []
+        self.began = time.monotonic()
         self.pair = self._start_pair() if pair else None
         self.pair_says = ""
         self.observer = self._start_observer()
@@ -189,6 +190,9 @@ class Arena:
         tap.ok(until(lambda: self.load(0.2) < 0.3, 2), "%s: at rest afterwards" % name,
                "it takes %d %%" % (self.load(0.2) * 100))
         tap.ok(self.broker.process.poll() is None and self.broker.stop() == 0, "%s: the broker ends in order" % name)
+        complaints = sum(" warning " in line or " error " in line for line in self.log().splitlines())
+        windows = 1 + int(time.monotonic() - self.began) // 10
+        tap.ok(complaints <= 60 * windows, "%s: the log is not flooded" % name, "%d complaints" % complaints)
         tap.note("%s: %.1f MB more%s" % (name, grown, self.pair_says))
 
     def judge_pair(self, tap, name, latency_s=1.0):

@@ -29,7 +29,7 @@ def end(a):
 @place(settings="[limits]\nmax_queued_messages = 100000\n", pair=False)
 def sigterm(tap, a, long):
     """SIGTERM while commits are under way, while a queue drains, while it starts: what was acknowledged is there."""
-    rounds, limit_s = 60 if long else 8, 3 if a.slow else 1
+    rounds, limit_s = 60 if long else 6, 3 if a.slow else 1
     wrong, promised, got, slowest = [], set(), set(), 0
     sub = mqtt.Client(a.port)
     sub.up("keeper", clean=False)
