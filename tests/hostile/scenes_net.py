@@ -33,7 +33,7 @@ def watched_by_kernel(port, c):
     return False
 
 
-@place(settings="[limits]\nwrite_buffer = 64K\nmax_queued_messages = 50\n")
+@place(settings="[limits]\nwrite_buffer = 64K\nmax_queued_messages = 300\n")
 def half_open(tap, a, long):
     """Peers that have gone without FIN or RST, with and without keep alive, in the middle of a flood."""
     n = 200 if long else 30
