@@ -115,9 +115,9 @@ static bool init(struct broker *b)
     list_init(&b->holding);
     read_clocks(b);
     b->started_ms = b->now_ms;
-    b->started_wall_ms = b->wall_ms;
     wheel_init(&b->wheel, b->now_ms);
     hash_key_init(&b->key);
+    calendar_init(b);
     journal_init(b, NULL, false);
     timer_init(&b->trim, trim);
     timer_init(&b->watchdog, alive);
@@ -127,8 +127,11 @@ static bool init(struct broker *b)
         return false;
     }
     b->encoded = mem_zero(MEM_OTHER, sizeof *b->encoded);
-    return loop_init(&b->loop) == 0 && open_signals(b) && sessions_init(&b->sessions, &b->key) &&
-           subs_init(&b->subs, &b->key) && retain_init(&b->retain, &b->key) && b->encoded != NULL && sys_init(b);
+    if (loop_init(&b->loop) < 0)
+        return false;
+    calendar_watch(b);
+    return open_signals(b) && sessions_init(&b->sessions, &b->key) && subs_init(&b->subs, &b->key) &&
+           retain_init(&b->retain, &b->key) && b->encoded != NULL && sys_init(b);
 }
 
 /* Who the process is going to be; NULL: who it is. */
@@ -296,6 +299,7 @@ void broker_free(struct broker *b)
     sys_fini(b);
     listen_close(b);
     auth_free(&b->auth);
+    calendar_fini(b);
     if (b->signals.fd >= 0) {
         int fd = b->signals.fd;
 
@@ -417,6 +421,7 @@ void broker_turn(struct broker *b)
     login_turn(b);
     sys_turn(b);
     conn_pump(b);
+    calendar_turn(b);
     journal_turn(b);
     conn_flush(b);
     conn_reap(b);
@@ -451,6 +456,7 @@ static void say_goodbye(struct broker *b)
 
     service_stopping();
     listen_stop(b);
+    calendar_turn(b);
     if (journal_on(j) && !j->broken && journal_commit_now(b) && persist_sync_wait(j->db) == PERSIST_OK) {
         j->durable = j->seq;
         j->syncing = 0;

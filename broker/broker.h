@@ -5,6 +5,7 @@
 #ifndef CADDIS_BROKER_BROKER_H
 #define CADDIS_BROKER_BROKER_H
 
+#include "broker/calendar.h"
 #include "broker/config.h"
 #include "broker/conn.h"
 #include "broker/journal.h"
@@ -32,7 +33,6 @@ struct broker {
     struct hash_key key;
     uint64_t now_ms;                /* monotonic, read once a turn */
     int64_t wall_ms;
-    int64_t started_wall_ms;
     uint64_t started_ms;
     struct listener *listeners;     /* array */
     unsigned listener_count;
@@ -44,6 +44,7 @@ struct broker {
     struct retain retain;
     struct matches matches;
     struct journal journal;
+    struct calendar calendar;
     struct auth *auth;
     struct control *control;
     struct metrics metrics;

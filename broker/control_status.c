@@ -289,7 +289,7 @@ static void store_json(struct broker *b, const struct figures *f, struct control
 static void status_json(struct broker *b, const struct figures *f, struct control_text *out)
 {
     text_add(out, "{\"version\": \"" CADDIS_VERSION "\", \"pid\": %ld, \"uptime_s\": %" PRIu64 ", \"started_ms\": %"
-             PRId64 ", \"config\": ", (long)getpid(), f->uptime_s, b->started_wall_ms);
+             PRId64 ", \"config\": ", (long)getpid(), f->uptime_s, calendar_utc(b, (int64_t)b->started_ms));
     json_string(out, b->cfg->path);
     text_add(out, ",\n");
     listeners_json(b, out);

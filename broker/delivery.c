@@ -403,7 +403,7 @@ struct paging {
 bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
                       const struct persist_message *m)
 {
-    struct msg *msg = msg_restore(m, b->now_ms, b->wall_ms);
+    struct msg *msg = msg_restore(b, m);
     struct delivery *d = NULL;
 
     if (msg != NULL && msg_ticket(msg, m->id, b->now_ms) != NULL)

@@ -254,7 +254,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     }
     s->version = (uint8_t)e->p.version;
     s->expiry_s = expiry_s;
-    s->connected_ms = b->wall_ms;
+    s->connected_ms = calendar_now(b);
     s->disconnected_ms = 0;
     s->conn = c;
     c->session = s;

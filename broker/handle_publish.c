@@ -122,7 +122,7 @@ static enum reason route(struct broker *b, struct conn *c, struct publish *p, st
 {
     struct incoming in = {
         .topic = topic, .payload = p->payload, .props = props, .qos = p->qos, .retain = p->retain,
-        .received_ms = b->wall_ms, .from = c->session->ident, .origin = c->session,
+        .received_ms = (int64_t)b->now_ms, .from = c->session->ident, .origin = c->session,
     };
     unsigned recipients;
     uint64_t seq;

@@ -259,7 +259,7 @@ void journal_will_put(struct broker *b, struct session *s, const struct will *w)
     o->msg = msg_ref(w->msg);
     o->a = w->delay_s;
     if (timer_armed(&w->timer))
-        o->b = b->wall_ms + (int64_t)(w->timer.due_ms - b->now_ms);
+        o->b = (int64_t)w->timer.due_ms;
     o->c = w->has_expiry ? (int64_t)w->expiry_s : -1;
 }
 

@@ -40,7 +40,7 @@ struct journal_op {
     uint8_t qos, retain_handling;
     bool no_local, retain_as_published;
     int64_t id;                     /* session, or retained message */
-    int64_t a, b, c;                /* packet id; subscription identifier; will: delay_s, publish_ms, expiry_s;
+    int64_t a, b, c;                /* packet id; subscription identifier; will: delay_s, due (monotonic), expiry_s;
                                      * session: does the queue need more slices? */
     size_t off, len;                /* filter: in journal.bytes */
     struct msg *msg;                /* will; a reference */

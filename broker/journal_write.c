@@ -24,11 +24,6 @@ static struct blob blob(struct view v)
     return (struct blob){ v.p, v.len };
 }
 
-static int64_t wall_expiry(const struct broker *b, uint64_t expires_ms)
-{
-    return expires_ms == 0 ? 0 : b->wall_ms + ((int64_t)expires_ms - (int64_t)b->now_ms);
-}
-
 static struct persist_message message(const struct broker *b, const struct msg *m, int64_t id)
 {
     return (struct persist_message){
@@ -40,22 +35,22 @@ static struct persist_message message(const struct broker *b, const struct msg *
         .retain = m->retain,
         .publisher = m->from != NULL ? blob(ident_id(m->from)) : (struct blob){ NULL, 0 },
         .publisher_user = m->from != NULL ? blob(ident_user(m->from)) : (struct blob){ NULL, 0 },
-        .received_ms = m->received_ms,
-        .expires_ms = wall_expiry(b, m->expires_ms),
+        .received_ms = calendar_utc(b, m->received_ms),
+        .expires_ms = m->expires_ms == 0 ? 0 : calendar_due_utc(b, m->received_ms, m->expires_ms),
     };
 }
 
 /* ---- one change each ---- */
 
-static enum persist_rc write_will(struct persist *db, const struct journal_op *o)
+static enum persist_rc write_will(struct broker *b, const struct journal_op *o)
 {
     const struct persist_will w = {
         .session_id = o->id, .topic = blob(msg_topic(o->msg)), .payload = blob(msg_payload(o->msg)),
         .props = blob(msg_props(o->msg)), .qos = o->msg->qos, .retain = o->msg->retain, .delay_s = o->a,
-        .publish_ms = o->b, .expiry_s = o->c,
+        .publish_ms = o->b == 0 ? 0 : calendar_due_utc(b, (int64_t)b->now_ms, (uint64_t)o->b), .expiry_s = o->c,
     };
 
-    return persist_will_put(db, &w);
+    return persist_will_put(b->journal.db, &w);
 }
 
 static enum persist_rc write_sub(struct persist *db, const struct journal_op *o, struct blob filter)
@@ -68,8 +63,9 @@ static enum persist_rc write_sub(struct persist *db, const struct journal_op *o,
     return persist_sub_put(db, &s);
 }
 
-static enum persist_rc write_op(struct journal *j, struct journal_op *o, unsigned *budget)
+static enum persist_rc write_op(struct broker *b, struct journal_op *o, unsigned *budget)
 {
+    struct journal *j = &b->journal;
     struct blob text = { o->len > 0 ? j->bytes.v + o->off : NULL, o->len };
     bool more;
 
@@ -85,7 +81,7 @@ static enum persist_rc write_op(struct journal *j, struct journal_op *o, unsigne
     case OP_SUB_DEL: return persist_sub_del(j->db, o->id, text);
     case OP_INBOUND_PUT: return persist_inbound_put(j->db, o->id, (int)o->a);
     case OP_INBOUND_DEL: return persist_inbound_del(j->db, o->id, (int)o->a);
-    case OP_WILL_PUT: return write_will(j->db, o);
+    case OP_WILL_PUT: return write_will(b, o);
     case OP_WILL_DEL: return persist_will_del(j->db, o->id);
     case OP_RETAINED_DEL: return persist_retained_del(j->db, o->id);
     }
@@ -194,7 +190,7 @@ static enum persist_rc write_all(struct broker *b)
     j->attempt++;
     TRY(persist_begin(j->db));
     for (size_t i = 0; i < j->ops.n; i++)
-        TRY(write_op(j, &j->ops.v[i], &budget));
+        TRY(write_op(b, &j->ops.v[i], &budget));
     for (size_t i = 0; i < j->sessions.n; i++)
         if (j->sessions.v[i] != NULL)
             TRY(write_session(j->db, j->sessions.v[i]));
@@ -208,9 +204,10 @@ static enum persist_rc write_all(struct broker *b)
         const struct journal_dropped *d = &j->dropped.v[i];
 
         TRY(persist_dropped_add(j->db, (struct blob){ d->client_id, d->client_len }, d->reason, d->count,
-                                (struct blob){ d->topic, d->topic_len }, b->wall_ms));
+                                (struct blob){ d->topic, d->topic_len }, calendar_now(b)));
     }
     TRY(write_ended(j, budget));
+    TRY(calendar_write(b));             /* after all that is written by the old one */
     return persist_commit(j->db);
 }
 
@@ -221,14 +218,15 @@ static bool takes_away(const struct journal_op *o)
 }
 
 /* The operations stay marked: in the whole commit each has its place in the order, and deleting twice does no harm. */
-static enum persist_rc write_what_takes_away(struct journal *j)
+static enum persist_rc write_what_takes_away(struct broker *b)
 {
+    struct journal *j = &b->journal;
     unsigned budget = ENDED_BUDGET;
 
     TRY(persist_begin(j->db));
     for (size_t i = 0; i < j->ops.n; i++)
         if (takes_away(&j->ops.v[i]))
-            TRY(write_op(j, &j->ops.v[i], &budget));
+            TRY(write_op(b, &j->ops.v[i], &budget));
     TRY(write_states(j));
     TRY(write_gone(j));
     TRY(write_ended(j, budget));
@@ -310,7 +308,7 @@ static void make_room(struct broker *b)
 {
     struct journal *j = &b->journal;
 
-    if (write_what_takes_away(j) != PERSIST_OK) {
+    if (write_what_takes_away(b) != PERSIST_OK) {
         persist_rollback(j->db);
         return;
     }
@@ -345,6 +343,7 @@ enum persist_rc journal_write(struct broker *b)
             j->sessions.v[i]->mark = 0;
     EMPTY(j->sessions);
     forget_ops(b);
+    calendar_written(b);
     if (j->ended.n > 0)
         j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;
     return PERSIST_OK;

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/msg.h"
 
+#include "broker/calendar.h"
+
 #include "persist/persist.h"
 #include "proto/publish.h"
 
@@ -84,14 +86,13 @@ bool msg_keepable(const struct persist_message *p, struct view subids)
                             (struct view){ p->payload.p, p->payload.len });
 }
 
-struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms)
+struct msg *msg_restore(const struct broker *b, const struct persist_message *p)
 {
-    int64_t left_ms = p->expires_ms - wall_ms;
     struct incoming in = {
         .topic = { p->topic.p, p->topic.len }, .payload = { p->payload.p, p->payload.len },
         .props = { p->props.p, p->props.len }, .qos = (uint8_t)p->qos, .retain = p->retain,
-        .expires_ms = p->expires_ms == 0 ? 0 : left_ms > 0 ? now_ms + (uint64_t)left_ms : 1,
-        .received_ms = p->received_ms,
+        .expires_ms = p->expires_ms == 0 ? 0 : calendar_due(b, p->received_ms, p->expires_ms),
+        .received_ms = calendar_mono(b, p->received_ms),
     };
 
     return msg_new(&in);

@@ -6,6 +6,8 @@
 #include "broker/mem.h"
 #include "proto/reader.h"
 
+struct broker;
+
 /* Who published: client id and user name, shared by a session and its messages. Immutable, refcounted. */
 struct ident {
     uint32_t refs;
@@ -48,7 +50,7 @@ struct msg {
     uint8_t qos;                /* as published, 0..2 */
     bool retain;                /* as published */
     uint64_t expires_ms;        /* monotonic; 0: never */
-    int64_t received_ms;        /* wall clock */
+    int64_t received_ms;        /* monotonic; negative: before the machine booted */
     struct ident *from;         /* NULL: the broker itself */
     struct ticket *ticket;      /* NULL until the message has a durable recipient */
     uint8_t data[];             /* topic, NUL, properties, payload */
@@ -65,7 +67,7 @@ struct incoming {
     uint8_t qos;
     bool retain;
     uint64_t expires_ms;        /* monotonic; 0: never */
-    int64_t received_ms;        /* wall clock */
+    int64_t received_ms;        /* monotonic; negative: before the machine booted */
     struct ident *from;         /* borrowed */
     struct session *origin;     /* publisher's session, for No Local; NULL: the broker */
     struct msg *msg;            /* made on demand; incoming_done() drops this reference */
@@ -85,7 +87,7 @@ struct persist_message;
  * subids: of the delivery, or empty. */
 bool msg_keepable(const struct persist_message *p, struct view subids);
 /* What was stored. expires_ms is set, the publisher is not. NULL: no memory. */
-struct msg *msg_restore(const struct persist_message *p, uint64_t now_ms, int64_t wall_ms);
+struct msg *msg_restore(const struct broker *b, const struct persist_message *p);
 struct msg *msg_ref(struct msg *m);
 /* Drops the caller's reference and clears the caller's pointer. NULL is fine. */
 void msg_unref(struct msg **mp);

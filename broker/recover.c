@@ -22,7 +22,6 @@ struct loading {
     size_t n, cap;
     uint64_t queued, odd;           /* odd: rows that break MQTT's rules, or belong to nobody */
     uint64_t expired;
-    bool clock_unset;               /* it is earlier than something stored */
     bool no_memory;
     uint64_t rows, said_ms;         /* for the service manager */
 };
@@ -158,24 +157,17 @@ static int add_queue(void *arg, const struct persist_queue_summary *p)
     return 0;
 }
 
-static uint64_t mono_due(const struct loading *l, int64_t wall_due)
-{
-    int64_t left = wall_due - l->b->wall_ms;
-
-    return left > 0 ? l->b->now_ms + (uint64_t)left : l->b->now_ms;
-}
-
 static uint64_t mono_expiry(const struct loading *l, const struct persist_message *p)
 {
-    if (p->expires_ms == 0)
-        return 0;
-    return l->clock_unset ? l->b->now_ms + (uint64_t)(p->expires_ms - p->received_ms) : mono_due(l, p->expires_ms);
+    return p->expires_ms == 0 ? 0 : calendar_due(l->b, p->received_ms, p->expires_ms);
 }
 
 static struct msg *stored_message(struct loading *l, const struct persist_message *p)
 {
-    struct incoming in = { .topic = view(p->topic), .payload = view(p->payload), .props = view(p->props),
-                           .qos = (uint8_t)p->qos, .retain = p->retain, .received_ms = p->received_ms };
+    struct incoming in = {
+        .topic = view(p->topic), .payload = view(p->payload), .props = view(p->props), .qos = (uint8_t)p->qos,
+        .retain = p->retain, .received_ms = calendar_mono(l->b, p->received_ms),
+    };
     struct msg *m;
 
     in.expires_ms = mono_expiry(l, p);
@@ -194,6 +186,7 @@ static int add_will(void *arg, const struct persist_will *p)
                                        .retain = p->retain };
     uint32_t delay_s = p->delay_s > 0 ? (uint32_t)p->delay_s : 0;
     struct msg *msg;
+    uint64_t due_ms;
 
     if (s == NULL || !msg_keepable(&m, (struct view){ NULL, 0 })) {
         l->odd += s != NULL;
@@ -204,9 +197,9 @@ static int add_will(void *arg, const struct persist_will *p)
         return no_memory(l);
     msg->from = ident_ref(s->ident);
     /* publish_ms 0: its client was connected; the delay begins now [MQTT5-3.1.2-8]. */
-    if (!will_restore(l->b, s, msg, delay_s, (uint32_t)p->expiry_s, p->expiry_s >= 0,
-                      p->publish_ms == 0 || l->clock_unset ? l->b->now_ms + (uint64_t)delay_s * 1000
-                                                           : mono_due(l, p->publish_ms)))
+    due_ms = p->publish_ms == 0 ? l->b->now_ms + (uint64_t)delay_s * 1000
+                                : calendar_due(l->b, s->disconnected_ms, p->publish_ms);
+    if (!will_restore(l->b, s, msg, delay_s, (uint32_t)p->expiry_s, p->expiry_s >= 0, due_ms))
         return no_memory(l);
     return 0;
 }
@@ -238,12 +231,12 @@ static void end_connections(struct loading *l)
 {
     for (size_t i = 0; i < l->n; i++)
         if (l->v[i].s->disconnected_ms == 0) {
-            l->v[i].s->disconnected_ms = l->b->wall_ms;
+            l->v[i].s->disconnected_ms = calendar_now(l->b);
             journal_session_put(l->b, l->v[i].s, true);
         }
 }
 
-/* Expiry counts the outage; a clock that is before the newest stored time expires nothing. */
+/* Expiry counts the outage, as far as the clock knows of it. */
 static void arm_expiry(struct loading *l)
 {
     struct broker *b = l->b;
@@ -251,18 +244,18 @@ static void arm_expiry(struct loading *l)
     for (size_t i = 0; i < l->n; i++) {
         struct session *s = l->v[i].s;
         uint64_t in_s = session_expiry_s(b, s->expiry_s);
-        int64_t due;
+        uint64_t due_ms;
 
         if (in_s == UINT32_MAX)
             continue;
-        due = s->disconnected_ms + (int64_t)in_s * 1000;
-        if (!l->clock_unset && due <= b->wall_ms) {
+        due_ms = calendar_due(b, s->disconnected_ms, s->disconnected_ms + (int64_t)in_s * 1000);
+        if (due_ms <= b->now_ms) {
             l->expired++;
             METRIC(b, CLIENTS_EXPIRED)++;
             will_trigger(b, s, true);
             session_free(b, s);
         } else {
-            session_arm_expiry(b, s, l->clock_unset ? b->now_ms + in_s * 1000 : mono_due(l, due));
+            session_arm_expiry(b, s, due_ms);
         }
     }
 }
@@ -274,13 +267,16 @@ static enum persist_rc load(struct loading *l, const char **what)
     struct persist_maxima max;
     enum persist_rc rc;
 
+    *what = "the clock";
+    rc = calendar_start(b);
+    if (rc != PERSIST_OK)
+        return rc;
     *what = "numbers";
     rc = persist_maxima(db, &max);
     if (rc != PERSIST_OK)
         return rc;
     b->journal.next_id = (max.message_id > max.position ? max.message_id : max.position) + 1;
     b->journal.next_retained_id = max.retained_id + 1;
-    l->clock_unset = b->wall_ms < max.newest_ms;
 #define STEP(name, call) \
     if (rc == PERSIST_OK && !l->no_memory) { \
         *what = name; \
@@ -302,9 +298,10 @@ static bool note_run(struct loading *l, uint64_t took_ms)
 {
     struct broker *b = l->b;
     const struct persist_run run = {
-        .version = CADDIS_VERSION, .started_ms = b->started_wall_ms, .sessions = b->sessions.count,
-        .subscriptions = b->subs.count, .queued = l->queued, .retained = b->retain.count, .expired = l->expired,
-        .took_ms = (int64_t)took_ms,
+        .version = CADDIS_VERSION, .started_ms = calendar_utc(b, (int64_t)b->started_ms),
+        .zero_ms = b->calendar.zero_ms, .since_ms = calendar_since(b), .before_ms = b->calendar.before_ms,
+        .sessions = b->sessions.count, .subscriptions = b->subs.count, .queued = l->queued,
+        .retained = b->retain.count, .expired = l->expired, .took_ms = (int64_t)took_ms,
     };
     struct persist *db = b->journal.db;
 
@@ -335,8 +332,6 @@ bool recover(struct broker *b, char **why)
             *why = NULL;
         return false;
     }
-    if (l.clock_unset)
-        log_warning("the clock is earlier than the newest stored time: nothing expires because of the outage");
     persist_stats(b->journal.db, &st);
     bad = st.bad_rows + l.odd;
     log_notice("restored previous_end=%s sessions=%u subscriptions=%u queued=%" PRIu64 " retained=%u expired=%" PRIu64

@@ -297,7 +297,7 @@ static int read_row(void *arg, const struct persist_retained *p)
     const struct persist_message *m = &p->m;
 
     g->found = true;
-    g->m = msg_restore(m, g->b->now_ms, g->b->wall_ms);
+    g->m = msg_restore(g->b, m);
     if (g->m != NULL && m->publisher.p != NULL && m->publisher.len <= UINT16_MAX && m->publisher_user.len <= UINT16_MAX)
         g->m->from = ident_new((struct view){ m->publisher.p, m->publisher.len },
                                (struct view){ m->publisher_user.p, m->publisher_user.len });

@@ -244,7 +244,7 @@ static int add_orphan(void *arg, const struct persist_queue *q, const struct per
     if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos) ||
         !msg_keepable(m, (struct view){ NULL, 0 }))
         return 0;
-    msg = msg_restore(m, o->b->now_ms, o->b->wall_ms);
+    msg = msg_restore(o->b, m);
     if (msg == NULL)
         return 1;
     g->refs++;
@@ -395,7 +395,7 @@ void session_detach(struct broker *b, struct session *s)
     s->conn->session = NULL;
     s->conn = NULL;
     b->sessions.online--;
-    s->disconnected_ms = b->wall_ms;
+    s->disconnected_ms = calendar_now(b);
     flow_stop(b, s);
     journal_session_put(b, s, true);
     arm_from_now(b, s);

@@ -175,7 +175,7 @@ void metrics_sample(struct broker *b)
 static struct incoming sys_message(struct broker *b, const char *topic, const void *value, size_t len)
 {
     return (struct incoming){ .topic = { (const uint8_t *)topic, strlen(topic) }, .payload = { value, len },
-                              .received_ms = b->wall_ms };
+                              .received_ms = (int64_t)b->now_ms };
 }
 
 static bool watched(const struct broker *b)

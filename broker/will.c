@@ -26,7 +26,7 @@ static void publish(struct broker *b, struct session *s)
         in.expires_ms = b->now_ms + (uint64_t)w->expiry_s * 1000;
         incoming_done(&in);                 /* a message is immutable: a copy with its end */
     }
-    in.received_ms = b->wall_ms;
+    in.received_ms = (int64_t)b->now_ms;
     in.origin = s;
     if (auth_allowed(b, s, ACCESS_WRITE, in.topic)) {
         log_debug("will published id=%s topic=%s", log_q(s->ident->data, s->ident->id_len),
@@ -62,7 +62,7 @@ bool will_set(struct broker *b, struct session *s, const struct connect *p, stru
 {
     struct incoming in = {
         .topic = topic, .payload = p->will_payload, .qos = p->will_qos, .retain = p->will_retain,
-        .received_ms = b->wall_ms, .from = s->ident,
+        .received_ms = (int64_t)b->now_ms, .from = s->ident,
     };
     size_t props_len = p->version == MQTT_50 ? props_forward_size(&p->will_props) : 0;
     uint8_t *props = NULL;

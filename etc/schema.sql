@@ -1,6 +1,7 @@
 -- The session store of caddis, schema version 2. persist/schema.c holds the same text; a test compares them.
 -- Look at a store with:  sqlite3 -readonly -header -box /var/lib/caddis/caddis.db 'SELECT * FROM v_session'
--- Times are milliseconds since 1970-01-01 UTC; NULL means "never" or "not set". The views show UTC.
+-- Times are milliseconds since 1970-01-01 UTC; NULL means "never" or "not set". The views show UTC. Where the machine's
+-- clock was wrong when they were recorded and is set later, they are put right (see table run).
 -- SPDX-License-Identifier: GPL-2.0-or-later
 
 CREATE TABLE session (              -- sessions that outlive their connection
@@ -115,7 +116,10 @@ CREATE TABLE run (                  -- starts of the broker, the last hundred
   queued            INTEGER NOT NULL,
   retained          INTEGER NOT NULL,
   expired           INTEGER NOT NULL,         -- what had expired meanwhile
-  start_ms          INTEGER NOT NULL          -- time it took
+  start_ms          INTEGER NOT NULL,         -- time it took
+  booted_at         INTEGER,                  -- of the machine, by its clock; moves when that is set
+  clock_since       INTEGER,                  -- what was recorded from then on moves with it
+  newest_before     INTEGER                   -- newest time recorded before clock_since
 ) STRICT;
 
 -- Views for people. The broker never reads them, and makes them anew when they differ from these.

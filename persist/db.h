@@ -67,6 +67,10 @@ int db_exec(sqlite3 *db, const char *sql);
 /* First column of the first row; `none` if there is no row or on failure, which *rc tells (may be NULL). */
 int64_t db_int(sqlite3 *db, const char *sql, int64_t none, int *rc);
 int64_t db_now_ms(void);
+/* Since the machine booted. */
+int64_t db_mono_ms(void);
+/* "eb15a116-...": another after every boot of the machine. "" where there is none. */
+void db_boot_id(char out[64]);
 /* "2026-11-24T15-59-58Z": for file names. */
 void db_date(char out[32]);
 /* Makes the names in the directory of path durable. */

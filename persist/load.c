@@ -147,7 +147,6 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
         { STMT_MAX_QUEUE,    &m->position },
         { STMT_MAX_MESSAGE,  &m->message_id },
         { STMT_MAX_RETAINED, &m->retained_id },
-        { STMT_MAX_TIME,     &m->newest_ms },
     };
 
     *m = (struct persist_maxima){ 0 };
@@ -155,8 +154,6 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
         sqlite3_stmt *st = stmt_get(p, asks[i].id);
         if (st == NULL)
             return p->tx_rc;
-        if (asks[i].id == STMT_MAX_TIME)
-            sqlite3_bind_int64(st, 1, ROW_MS_MAX);
         if (stmt_each(p, st, give_max, asks[i].out) != PERSIST_OK)
             return p->tx_rc;
     }

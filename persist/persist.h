@@ -249,10 +249,9 @@ enum persist_rc persist_queue_page(struct persist *p, int64_t session_id, int64_
                                    void *arg);
 
 /* Largest session id (ended ones too), id of a stored message, position, retained id in use; 0 where none. A message id
- * that is only referred to is at most the position. And the newest time stored. */
+ * that is only referred to is at most the position. */
 struct persist_maxima {
     int64_t session_id, message_id, position, retained_id;
-    int64_t newest_ms;
 };
 enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m);
 
@@ -267,12 +266,29 @@ void persist_stats(struct persist *p, struct persist_stats *out);
 /* The last of these alone, without a system call. */
 uint64_t persist_memory_bytes(void);
 
+/* ---- the clock ---- */
+
+/* What the last run said of the clock that it had, and what is recorded. */
+struct persist_clock {
+    bool same_boot;             /* the machine has not booted since */
+    int64_t zero_ms;            /* when it booted, by that clock */
+    int64_t since_ms;           /* what was recorded from then on was recorded by that clock; 0: the last run said
+                                 * nothing of all this */
+    int64_t before_ms;          /* newest time recorded before since_ms; 0: none */
+    int64_t newest_ms;          /* newest time recorded; 0: none. Not read when same_boot */
+};
+enum persist_rc persist_clock(struct persist *p, struct persist_clock *out);
+/* Inside a transaction: the clock was wrong by so much for all that was recorded at since_ms or later, and for what is
+ * to happen a time after that. Reads all messages. */
+enum persist_rc persist_clock_move(struct persist *p, int64_t since_ms, int64_t by_ms);
+
 /* ---- housekeeping ---- */
 
 /* One row per start: how the previous run ended, what was restored. The last hundred are kept. */
 struct persist_run {
     const char *version;        /* caddis version */
     int64_t started_ms;
+    int64_t zero_ms, since_ms, before_ms;   /* see persist_clock; since_ms 0: nothing is known of the clock */
     uint64_t sessions, subscriptions, queued, retained, expired;
     int64_t took_ms;
 };

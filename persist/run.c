@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "persist/db.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,18 +10,6 @@ enum {
     DROPPED_KEPT = 1000,        /* clients that come and go have ever new names */
     DROPPED_TRIM_EVERY = 64,
 };
-
-/* "eb15a116-...": another after every boot of the machine. "" where there is none. */
-static void boot_id(char out[64])
-{
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, out, 63) : 0;
-
-    if (fd >= 0)
-        close(fd);
-    out[n > 0 ? n : 0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-}
 
 void run_look_back(struct persist *p)
 {
@@ -33,7 +20,7 @@ void run_look_back(struct persist *p)
     p->last_run_id = 0;
     if (st == NULL)
         return;
-    boot_id(boot);
+    db_boot_id(boot);
     if (sqlite3_step(st) == SQLITE_ROW) {
         const char *then = (const char *)sqlite3_column_text(st, 2);
         p->last_run_id = sqlite3_column_int64(st, 0);
@@ -55,15 +42,17 @@ static struct blob text(const char *s)
     return (struct blob){ s, s != NULL ? strlen(s) : 0 };
 }
 
-static enum persist_rc mark_end(struct persist *p, int64_t id, int64_t at_ms, const char *ending)
+/* The time is taken from the clock that the run had. known false: when it died is not known. */
+static enum persist_rc mark_end(struct persist *p, int64_t id, bool known, const char *ending)
 {
     sqlite3_stmt *st = stmt_change(p, STMT_RUN_END);
 
     if (st == NULL)
         return p->tx_rc;
     sqlite3_bind_int64(st, 1, id);
-    bind_opt_int(st, 2, at_ms, 0);
+    bind_opt_int(st, 2, known ? db_now_ms() : 0, 0);
     bind_text(st, 3, text(ending));
+    bind_opt_int(st, 4, known ? db_mono_ms() : 0, 0);
     return stmt_run(p, st);
 }
 
@@ -74,14 +63,13 @@ enum persist_rc persist_run_start(struct persist *p, const struct persist_run *r
     char boot[64];
     enum persist_rc rc;
 
-    /* When the last one died is not known. */
     if (p->last_run_id > 0 && strcmp(p->previous_end, "clean") != 0 &&
-        mark_end(p, p->last_run_id, 0, p->previous_end) != PERSIST_OK)
+        mark_end(p, p->last_run_id, false, p->previous_end) != PERSIST_OK)
         return p->tx_rc;
     st = stmt_change(p, STMT_RUN_PUT);
     if (st == NULL)
         return p->tx_rc;
-    boot_id(boot);
+    db_boot_id(boot);
     sqlite3_bind_int64(st, 1, id);
     bind_text(st, 2, text(r->version));
     bind_text(st, 3, text(sqlite3_libversion()));
@@ -95,6 +83,9 @@ enum persist_rc persist_run_start(struct persist *p, const struct persist_run *r
     sqlite3_bind_int64(st, 11, (int64_t)r->retained);
     sqlite3_bind_int64(st, 12, (int64_t)r->expired);
     sqlite3_bind_int64(st, 13, r->took_ms);
+    bind_opt_int(st, 14, r->since_ms == 0 ? INT64_MIN : r->zero_ms, INT64_MIN);
+    bind_opt_int(st, 15, r->since_ms, 0);
+    bind_opt_int(st, 16, r->before_ms, 0);
     rc = stmt_run(p, st);
     if (rc == PERSIST_OK)
         rc = stmt_run_ints(p, STMT_RUN_TRIM, 1, id - RUNS_KEPT);
@@ -109,7 +100,7 @@ void run_end(struct persist *p)
 {
     if (p->run_id == 0 || persist_begin(p) != PERSIST_OK)
         return;
-    mark_end(p, p->run_id, db_now_ms(), "clean");
+    mark_end(p, p->run_id, true, "clean");
     if (persist_commit(p) == PERSIST_OK)
         p->run_id = 0;
 }

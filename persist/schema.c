@@ -112,7 +112,10 @@ const char schema_tables[] =
     "  queued            INTEGER NOT NULL,\n"
     "  retained          INTEGER NOT NULL,\n"
     "  expired           INTEGER NOT NULL,         -- what had expired meanwhile\n"
-    "  start_ms          INTEGER NOT NULL          -- time it took\n"
+    "  start_ms          INTEGER NOT NULL,         -- time it took\n"
+    "  booted_at         INTEGER,                  -- of the machine, by its clock; moves when that is set\n"
+    "  clock_since       INTEGER,                  -- what was recorded from then on moves with it\n"
+    "  newest_before     INTEGER                   -- newest time recorded before clock_since\n"
     ") STRICT;\n";
 
 const char schema_views[] =
@@ -194,8 +197,10 @@ const char schema_views[] =
 
 /* Tables keep the order they were made in, which salvage.c counts on: new columns come last. */
 const struct schema_step schema_steps[] = {
-    /* What waits can be counted without a look at the messages. */
-    { 1, "ALTER TABLE queue ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;" SCHEMA_SET_BYTES },
+    /* What waits can be counted without a look at the messages; by which clock it was recorded is known. */
+    { 1, "ALTER TABLE queue ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;" SCHEMA_SET_BYTES ";"
+         "ALTER TABLE run ADD COLUMN booted_at INTEGER; ALTER TABLE run ADD COLUMN clock_since INTEGER;"
+         "ALTER TABLE run ADD COLUMN newest_before INTEGER" },
 };
 const unsigned schema_step_count = sizeof schema_steps / sizeof schema_steps[0];
 

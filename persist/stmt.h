@@ -129,13 +129,31 @@
                             " UNION ALL SELECT received_at FROM retained" \
                             " UNION ALL SELECT connected_at FROM session" \
                             " UNION ALL SELECT disconnected_at FROM session" \
+                            " UNION ALL SELECT last_at FROM dropped" \
                             " UNION ALL SELECT started_at FROM run UNION ALL SELECT ended_at FROM run)" \
                             " WHERE at BETWEEN 0 AND ?1") \
-    X(LAST_RUN,       COLD, "SELECT run_id, ended_at, boot_id FROM run ORDER BY run_id DESC LIMIT 1") \
-    X(RUN_END,        COLD, "UPDATE run SET ended_at = ?2, ending = ?3 WHERE run_id = ?1 AND ending IS NULL") \
+    X(LAST_RUN,       COLD, "SELECT run_id, ended_at, boot_id, booted_at, clock_since, newest_before FROM run" \
+                            " ORDER BY run_id DESC LIMIT 1") \
+    X(RUN_END,        COLD, "UPDATE run SET ended_at = ifnull(booted_at + ?4, ?2), ending = ?3" \
+                            " WHERE run_id = ?1 AND ending IS NULL") \
     X(RUN_PUT,        COLD, "INSERT INTO run (run_id, version, sqlite_version, boot_id, pid, started_at," \
-                            " previous_ending, sessions, subscriptions, queued, retained, expired, start_ms)" \
-                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)") \
+                            " previous_ending, sessions, subscriptions, queued, retained, expired, start_ms," \
+                            " booted_at, clock_since, newest_before)" \
+                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)") \
+    X(MOVE_WILL,      COLD, "UPDATE will SET publish_at = publish_at + ?2 WHERE session_id IN" \
+                            " (SELECT session_id FROM session WHERE disconnected_at >= ?1)") \
+    X(MOVE_CONNECTED, COLD, "UPDATE session SET connected_at = connected_at + ?2 WHERE connected_at >= ?1") \
+    X(MOVE_GONE,      COLD, "UPDATE session SET disconnected_at = disconnected_at + ?2 WHERE disconnected_at >= ?1") \
+    X(MOVE_MESSAGE,   COLD, "UPDATE message SET received_at = received_at + ?2, expires_at = expires_at + ?2" \
+                            " WHERE received_at >= ?1") \
+    X(MOVE_RETAINED,  COLD, "UPDATE retained SET received_at = received_at + ?2, expires_at = expires_at + ?2" \
+                            " WHERE received_at >= ?1") \
+    X(MOVE_DROPPED,   COLD, "UPDATE dropped SET first_at = first_at + iif(first_at >= ?1, ?2, 0)," \
+                            " last_at = last_at + ?2 WHERE last_at >= ?1") \
+    X(MOVE_START,     COLD, "UPDATE run SET started_at = started_at + ?2 WHERE started_at >= ?1") \
+    X(MOVE_END,       COLD, "UPDATE run SET ended_at = ended_at + ?2 WHERE ended_at >= ?1") \
+    X(MOVE_CLOCK,     COLD, "UPDATE run SET booted_at = booted_at + ?2, clock_since = clock_since + ?2" \
+                            " WHERE run_id = ?3 AND clock_since >= ?1") \
     X(RUN_TRIM,       COLD, "DELETE FROM run WHERE run_id <= ?1") \
     X(EACH_MESSAGE_ID, COLD, "SELECT message_id FROM message WHERE message_id > ?1 ORDER BY message_id LIMIT ?2") \
     X(EACH_QUEUE_MESSAGE, COLD, "SELECT message_id FROM queue")

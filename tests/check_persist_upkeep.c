@@ -158,7 +158,7 @@ START_TEST(diary_is_bounded)
     ck_assert_int_eq(side_int("SELECT count(*) FROM dropped WHERE client_id IN ('client 1500', '')"), 2);
     persist_close(&p);
     side_exec("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) INSERT INTO run"
-              " SELECT i, '1', '3', NULL, 1, i, i, 'clean', 'clean', 0, 0, 0, 0, 0, 0 FROM n");
+              " SELECT i, '1', '3', NULL, 1, i, i, 'clean', 'clean', 0, 0, 0, 0, 0, 0, NULL, NULL, NULL FROM n");
     p = open_as(PERSIST_OPENED);
     OK(persist_begin(p));
     OK(persist_run_start(p, &(struct persist_run){ .version = "1", .started_ms = 1 }));

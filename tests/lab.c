@@ -13,11 +13,13 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
 uint64_t lab_mono_ms = 1000000;
 int64_t lab_wall_ms = 1700000000000;
+bool lab_synchronized;
 
 int __wrap_clock_gettime(clockid_t which, struct timespec *t);
 int __wrap_clock_gettime(clockid_t which, struct timespec *t)
@@ -32,6 +34,13 @@ int __wrap___clock_gettime64(clockid_t which, struct timespec *t);
 int __wrap___clock_gettime64(clockid_t which, struct timespec *t)
 {
     return __wrap_clock_gettime(which, t);
+}
+
+int __wrap_adjtimex(struct timex *t);
+int __wrap_adjtimex(struct timex *t)
+{
+    t->status = lab_synchronized ? STA_PLL : STA_UNSYNC;
+    return lab_synchronized ? TIME_OK : TIME_ERROR;
 }
 
 /* Kernel AIO takes milliseconds to set up and end, and comes back when it likes. Refused, the store syncs at once and
