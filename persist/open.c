@@ -7,6 +7,7 @@
 #include "persist/schema.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -303,6 +304,40 @@ static bool refuse_damaged(struct persist *p, char **why)
                   "both cases %s-wal and %s-shm must go with it", p->error, p->o.path, p->o.path);
 }
 
+/* The last copy that a newer caddis made of a store of this version before it changed it: migrate() names it so. */
+static bool find_copy(const char *path, char *copy, size_t size)
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    int before = (int)(base - path);
+    char *dir = slash != NULL ? strndup(path, (size_t)(before > 1 ? before - 1 : 1)) : strdup(".");
+    DIR *d = dir != NULL ? opendir(dir) : NULL;
+    struct dirent *e;
+    char start[300];
+
+    *copy = '\0';
+    snprintf(start, sizeof start, "%s.v%d-", base, SCHEMA_VERSION);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (strncmp(e->d_name, start, strlen(start)) == 0 && strchr(e->d_name + strlen(base) + 1, '.') == NULL &&
+            (*copy == '\0' || strcmp(e->d_name, copy + before) > 0))
+            snprintf(copy, size, "%.*s%s", before, path, e->d_name);
+    if (d != NULL)
+        closedir(d);
+    free(dir);
+    return *copy != '\0';
+}
+
+static bool refuse_newer(struct persist *p, char **why)
+{
+    char copy[768];
+
+    if (find_copy(p->o.path, copy, sizeof copy))
+        return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d); use that one, or put %s "
+                      "in its place, a copy from before, which lacks what came since: see UPGRADING in caddis(8)",
+                      p->o.path, db_version(p), SCHEMA_VERSION, copy);
+    return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d); use that one, or give this "
+                  "one a store of its own", p->o.path, db_version(p), SCHEMA_VERSION);
+}
+
 /* False: refused. On true *state is DB_READY or DB_DAMAGED. */
 static bool settle(struct persist *p, enum db_state *state, bool *created, struct persist_open_info *info, char **why)
 {
@@ -319,8 +354,7 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
             return false;
         break;
     case DB_NEWER:
-        return refuse(why, "store %s: written by a newer caddis (schema %d, this one knows %d); use that one, or give "
-                      "this one a store of its own", p->o.path, db_version(p), SCHEMA_VERSION);
+        return refuse_newer(p, why);
     case DB_FOREIGN:
         return refuse(why, "store %s: a database of another program; name another path", p->o.path);
     case DB_UNUSABLE:

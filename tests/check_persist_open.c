@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check_persist.h"
 #include "persist/db.h"
+#include "persist/schema.h"
 #include "persist/show.h"
 
 #include <errno.h>
@@ -111,15 +112,47 @@ START_TEST(foreign_database)
 }
 END_TEST
 
+/* Bytes of a file in hexadecimal. */
+static char *content(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    size_t n = (size_t)size_at(path);
+    char *hex = malloc(2 * n + 1);
+
+    ck_assert_ptr_nonnull(f);
+    for (size_t i = 0; i < n; i++)
+        snprintf(hex + 2 * i, 3, "%02X", (unsigned)getc(f) & 0xFF);
+    fclose(f);
+    return hex;
+}
+
 START_TEST(newer_store)
 {
+    static const struct { int version; const char *date; } copies[] = {
+        { SCHEMA_VERSION, "2026-01-02T03-04-05Z" }, { SCHEMA_VERSION, "2026-11-02T03-04-05Z" },
+        { SCHEMA_VERSION, "2026-10-02T03-04-05Z" }, { 9, "2027-01-02T03-04-05Z" },
+    };
     struct persist *p = open_as(PERSIST_CREATED);
+    char *before, *after, want[256];
 
     persist_close(&p);
     side_exec("PRAGMA user_version = 9");
-    refused(&plain, "newer caddis", "schema 9", NULL);
+    before = content(test_store);
+    refused(&plain, "newer caddis", "schema 9", "store of its own", NULL);
     refused(&salvaging, "newer caddis", NULL);
-    ck_assert_int_eq(side_int("PRAGMA user_version"), 9);
+    after = content(test_store);
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+    /* The newer one made copies before it changed the store: the last one is the way back. */
+    for (unsigned i = 0; i < sizeof copies / sizeof copies[0]; i++) {
+        char path[256];
+
+        snprintf(path, sizeof path, "%s.v%d-%s", test_store, copies[i].version, copies[i].date);
+        fill_at(path, 0, 'c', 10);
+    }
+    snprintf(want, sizeof want, "%s.v%d-%s", test_store, copies[1].version, copies[1].date);
+    refused(&plain, "newer caddis", want, "UPGRADING in caddis(8)", NULL);
 }
 END_TEST
 

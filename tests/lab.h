@@ -1,8 +1,8 @@
 /* A broker inside the test: its clients are memory, its clocks are variables, and a turn never waits. The same input
  * gives the same run, so a fuzzer can drive it, and a failing allocation can be found again by its number.
  *
- * Link with -Wl,--wrap=clock_gettime,--wrap=__clock_gettime64,--wrap=adjtimex,--wrap=syscall: all of the process reads lab_mono_ms and
- * lab_wall_ms then, and a sync of the store ends when the lab says so.
+ * Link with -Wl,--wrap=clock_gettime,--wrap=__clock_gettime64,--wrap=adjtimex,--wrap=syscall: all of the process reads
+ * lab_mono_ms and lab_wall_ms then, and a sync of the store ends when the lab says so.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_TESTS_LAB_H
 #define CADDIS_TESTS_LAB_H
