@@ -108,3 +108,9 @@ void outq_clear(struct outq *q)
         drop_head(q);
     q->bytes = 0;
 }
+
+void outq_each(const struct outq *q, void (*piece)(void *, const struct msg *, size_t), void *arg)
+{
+    for (const struct chunk *c = q->head; c != NULL; c = c->next)
+        piece(arg, c->msg, c->len - c->off);
+}

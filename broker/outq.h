@@ -27,5 +27,7 @@ int outq_iov(const struct outq *q, struct iovec *iov, int max);
 /* n bytes have been taken from the front. */
 void outq_sent(struct outq *q, size_t n);
 void outq_clear(struct outq *q);
+/* What it consists of, for checks: unsent bytes, and the message whose payload they are (NULL: copied ones). */
+void outq_each(const struct outq *q, void (*piece)(void *arg, const struct msg *m, size_t bytes), void *arg);
 
 #endif

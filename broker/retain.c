@@ -501,6 +501,13 @@ void walk_finish(struct broker *b, struct conn *c)
     }
 }
 
+void retain_each_waiting(const struct conn *c, void (*one)(void *, const struct retained *), void *arg)
+{
+    for (const struct walk *w = c->walk; w != NULL; w = w->next)
+        for (size_t i = w->at; i < w->n; i++)
+            one(arg, w->v[i]);
+}
+
 uint32_t retain_clear(struct broker *b, struct view filter)
 {
     struct walk w = { 0 };

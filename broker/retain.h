@@ -67,6 +67,8 @@ void retain_walk(struct broker *b, struct conn *c);
 bool retain_walk_ready(const struct broker *b, const struct conn *c);
 /* The connection goes: what a durable session has not got yet is queued for it. */
 void walk_finish(struct broker *b, struct conn *c);
+/* What the connection's walks still refer to, for checks. */
+void retain_each_waiting(const struct conn *c, void (*one)(void *arg, const struct retained *r), void *arg);
 /* Clears every retained message that the filter matches; how many. */
 uint32_t retain_clear(struct broker *b, struct view filter);
 
