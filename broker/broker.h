@@ -92,6 +92,9 @@ void broker_unpause(struct broker *b);
 void broker_error(struct broker *b, const char *line);
 /* Asserts what must hold between two turns. For tests and debug builds. */
 void broker_check(struct broker *b);
+/* The same for the store: are its rows what is in RAM? Reads all of it. ours: nobody else has ever written to it. false:
+ * changes are pending, or it can't be read; nothing was found out. */
+bool broker_check_store(struct broker *b, bool ours);
 
 /* Restores sessions, subscriptions, queues, retained messages from the open store. false: *why. */
 bool recover(struct broker *b, char **why);

@@ -201,6 +201,7 @@ static bool try(uint64_t nth, bool at_start)
     if (l.b == NULL)
         ck_assert(lab_start(&l));
     judge(&l, &p, nth);
+    lab_check_store(&l, true);
     lab_kill(&l);
     ck_assert(lab_start(&l));
     lab_fini(&l);

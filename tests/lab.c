@@ -178,6 +178,7 @@ bool lab_start(struct lab *l)
     sigset_t none;
 
     l->b = broker_new(configuration(l), &why);
+    snprintf(l->why, sizeof l->why, "%s", why != NULL ? why : "");
     free(why);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -357,4 +358,18 @@ void lab_settle(struct lab *l, unsigned n)
     do
         lab_turn(l);
     while (n-- > 0 && busy(l) && !l->b->stopping);
+}
+
+void lab_check_store(struct lab *l, bool ours)
+{
+    bool checked = false;
+
+    if (!journal_on(&l->b->journal) || l->b->stopping)
+        return;
+    for (unsigned n = 0; n < 20 && !checked && !l->b->stopping; n++) {
+        checked = broker_check_store(l->b, ours);
+        if (!checked)
+            lab_pass(l, 1000, 500);
+    }
+    assert(checked || l->b->stopping);
 }

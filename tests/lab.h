@@ -28,6 +28,7 @@ struct lab {
     char *settings;             /* added to the configuration */
     struct lab_client clients[LAB_CLIENTS];
     bool hold_sync;             /* a sync under way does not end by itself */
+    char why[512];              /* it did not start */
     bool strict;                /* abort at a packet from the broker that no server may send */
 };
 
@@ -53,6 +54,8 @@ void lab_forget(struct lab_client *c);
 void lab_turn(struct lab *l);
 /* Both clocks go on, timers fire in between; a turn at each step of at most step_ms. */
 void lab_pass(struct lab *l, uint64_t ms, uint64_t step_ms);
+/* Lets time pass until everything is written, then broker_check_store(). */
+void lab_check_store(struct lab *l, bool ours);
 /* Turns until nobody has anything to read or write, at most n. */
 void lab_settle(struct lab *l, unsigned n);
 

@@ -119,7 +119,10 @@ static void do_step(struct lab *l, struct reader *r)
         cl->room = n == 255 ? SIZE_MAX : n;
         break;
     }
-    case PASS: lab_pass(l, PICK(spans, rd_u8(r)), 500); break;
+    case PASS:
+        lab_pass(l, PICK(spans, rd_u8(r)), 500);
+        broker_check_store(l->b, true);
+        break;
     case JUMP:
         lab_wall_ms += (int64_t)(int8_t)rd_u8(r) * 86400000;
         lab_wall_ms = lab_wall_ms > 0 ? lab_wall_ms : 0;
