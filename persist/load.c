@@ -8,14 +8,14 @@ static int give_session(struct row *r, void *arg)
 {
     const struct sessions *g = arg;
     struct persist_session s = {
-        .id = row_int(r, 0, 1, INT64_MAX),
+        .id = row_int(r, 0, 1, ROW_ID_MAX),
         .client_id = row_text(r, 1),
         .version = (int)row_int(r, 2, 3, 5),
         .username = row_opt_text(r, 3),
         .expiry_s = row_opt_int(r, 4, 0, UINT32_MAX, -1),
         .connected_ms = row_opt_int(r, 5, 0, ROW_MS_MAX, 0),
         .disconnected_ms = row_opt_int(r, 6, 0, ROW_MS_MAX, 0),
-        .resend_to = row_opt_int(r, 7, 0, INT64_MAX, 0),
+        .resend_to = row_opt_int(r, 7, 0, ROW_ID_MAX, 0),
     };
 
     if (s.client_id.len == 0)
@@ -36,8 +36,9 @@ struct ended { int (*row)(void *, int64_t session_id); void *arg; };
 static int give_ended(struct row *r, void *arg)
 {
     const struct ended *g = arg;
+    int64_t session_id = row_int(r, 0, 1, ROW_ID_MAX);
 
-    return g->row(g->arg, sqlite3_column_int64(r->st, 0));
+    return r->bad ? 0 : g->row(g->arg, session_id);
 }
 
 enum persist_rc persist_each_ended(struct persist *p, int (*row)(void *, int64_t session_id), void *arg)
@@ -54,7 +55,7 @@ static int give_will(struct row *r, void *arg)
 {
     const struct wills *g = arg;
     struct persist_will w = {
-        .session_id = row_int(r, 0, 1, INT64_MAX),
+        .session_id = row_int(r, 0, 1, ROW_ID_MAX),
         .topic = row_text(r, 1),
         .qos = (int)row_int(r, 2, 0, 2),
         .retain = row_int(r, 3, 0, 1) != 0,
@@ -83,7 +84,7 @@ static int give_subscription(struct row *r, void *arg)
 {
     const struct subscriptions *g = arg;
     struct persist_subscription s = {
-        .session_id = row_int(r, 0, 1, INT64_MAX),
+        .session_id = row_int(r, 0, 1, ROW_ID_MAX),
         .filter = row_text(r, 1),
         .qos = (int)row_int(r, 2, 0, 2),
         .no_local = row_int(r, 3, 0, 1) != 0,
@@ -112,7 +113,7 @@ struct inbound { int (*row)(void *, int64_t session_id, int packet_id); void *ar
 static int give_inbound(struct row *r, void *arg)
 {
     const struct inbound *g = arg;
-    int64_t session_id = row_int(r, 0, 1, INT64_MAX);
+    int64_t session_id = row_int(r, 0, 1, ROW_ID_MAX);
     int packet_id = (int)row_int(r, 1, 1, 65535);
 
     row_int(r, 2, 1, 1);
@@ -154,6 +155,7 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
         sqlite3_stmt *st = stmt_get(p, asks[i].id);
         if (st == NULL)
             return p->tx_rc;
+        sqlite3_bind_int64(st, 1, ROW_ID_MAX);
         if (stmt_each(p, st, give_max, asks[i].out) != PERSIST_OK)
             return p->tx_rc;
     }

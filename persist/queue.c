@@ -122,7 +122,7 @@ static int give_queued(struct row *r, void *arg)
 
     message_read(r, &m);
     m.payload = row_blob(r, 8);
-    q.position = row_int(r, 9, 1, INT64_MAX);
+    q.position = row_int(r, 9, 1, ROW_ID_MAX);
     q.message_id = m.id = row_int(r, 10, 1, q.position);
     q.qos = (int)row_int(r, 11, 0, 2);
     q.retain = row_int(r, 12, 0, 1) != 0;

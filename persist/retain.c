@@ -63,7 +63,7 @@ static int give_retained(struct row *r, void *arg)
     int64_t len;
 
     message_read(r, &t.m);
-    t.id = t.m.id = row_int(r, 9, 1, INT64_MAX);
+    t.id = t.m.id = row_int(r, 9, 1, ROW_ID_MAX);
     len = row_int(r, 10, 0, INT32_MAX);
     if (sqlite3_column_type(r->st, 8) == SQLITE_NULL)
         t.m.payload = (struct blob){ NULL, (size_t)len };

@@ -22,7 +22,6 @@ enum {
     PROGRESS_ROWS = 1000,
     COPY_CHUNK = 1 << 16,
 };
-#define ID_MAX (INT64_MAX / 2)
 
 /* One letter for each column, capital if NULL is allowed:
  * i id, n 0 to 65535, u 32 bits, c counter, m milliseconds, t text, b bytes */
@@ -72,10 +71,10 @@ static void check_value(struct row *r, int i, char rule)
         rule = (char)(rule - 'A' + 'a');
     }
     switch (rule) {
-    case 'i': row_int(r, i, 1, ID_MAX); break;
+    case 'i': row_int(r, i, 1, ROW_ID_MAX); break;
     case 'n': row_int(r, i, 0, 65535); break;
     case 'u': row_int(r, i, 0, UINT32_MAX); break;
-    case 'c': row_int(r, i, 0, ID_MAX); break;
+    case 'c': row_int(r, i, 0, ROW_ID_MAX); break;
     case 'm': row_int(r, i, 0, ROW_MS_MAX); break;
     case 't': row_text(r, i); break;
     default: row_blob(r, i); break;

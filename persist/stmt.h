@@ -14,9 +14,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A number above this is no id of ours: it would leave no room for new ones. ("<=" also rules out text, which a table
+ * that somebody has made anew may hold, and which is larger than every number.) */
+#define ROW_ID_MAX      INT64_C(4611686018427387903)
+#define ROW_ID_MAX_TEXT "4611686018427387903"
+
 /* What makes a queue row fit to be delivered; give_queued() in queue.c says the same in C. */
 #define QUEUE_FIT \
-    "(q.position > 0 AND " QUEUE_MESSAGE_ID " AND q.qos BETWEEN 0 AND 2 AND q.retain BETWEEN 0 AND 1" \
+    "(q.position BETWEEN 1 AND " ROW_ID_MAX_TEXT " AND " QUEUE_MESSAGE_ID \
+    " AND q.qos BETWEEN 0 AND 2 AND q.retain BETWEEN 0 AND 1" \
     " AND q.state BETWEEN 0 AND 2 AND q.shared BETWEEN 0 AND 1" \
     " AND (q.packet_id BETWEEN 1 AND 65535 OR q.packet_id IS NULL AND q.state = 0))"
 
@@ -113,17 +119,18 @@
                             " min(q.position), max(q.position) FROM queue q WHERE " QUEUE_FIT \
                             " GROUP BY q.session_id) t") \
     X(COUNT_QUEUE,    COLD, "SELECT count(*) FROM queue") \
-    X(MAX_SESSION,    COLD, "SELECT max(id) FROM (SELECT max(session_id) AS id FROM session" \
-                            " UNION ALL SELECT max(session_id) FROM ended_session" \
-                            " UNION ALL SELECT max(session_id) FROM queue" \
-                            " UNION ALL SELECT max(session_id) FROM subscription" \
-                            " UNION ALL SELECT max(session_id) FROM will" \
-                            " UNION ALL SELECT max(session_id) FROM inbound_qos2)") \
+    X(MAX_SESSION,    COLD, "SELECT max(id) FROM (SELECT max(session_id) AS id FROM session WHERE session_id <= ?1" \
+                            " UNION ALL SELECT max(session_id) FROM ended_session WHERE session_id <= ?1" \
+                            " UNION ALL SELECT max(session_id) FROM queue WHERE session_id <= ?1" \
+                            " UNION ALL SELECT max(session_id) FROM subscription WHERE session_id <= ?1" \
+                            " UNION ALL SELECT max(session_id) FROM will WHERE session_id <= ?1" \
+                            " UNION ALL SELECT max(session_id) FROM inbound_qos2 WHERE session_id <= ?1)") \
     X(MAX_QUEUE,      COLD, "WITH RECURSIVE t(id) AS (SELECT min(session_id) FROM queue UNION ALL SELECT" \
                             " (SELECT min(session_id) FROM queue WHERE session_id > id) FROM t WHERE id IS NOT NULL)" \
-                            " SELECT max((SELECT max(position) FROM queue WHERE session_id = id)) FROM t") \
-    X(MAX_MESSAGE,    COLD, "SELECT max(message_id) FROM message") \
-    X(MAX_RETAINED,   COLD, "SELECT max(retained_id) FROM retained") \
+                            " SELECT max((SELECT max(position) FROM queue WHERE session_id = id AND position <= ?1))" \
+                            " FROM t") \
+    X(MAX_MESSAGE,    COLD, "SELECT max(message_id) FROM message WHERE message_id <= ?1") \
+    X(MAX_RETAINED,   COLD, "SELECT max(retained_id) FROM retained WHERE retained_id <= ?1") \
     X(MAX_TIME,       COLD, "SELECT max(at) FROM (SELECT received_at AS at FROM" \
                             " (SELECT received_at FROM message ORDER BY message_id DESC LIMIT 100)" \
                             " UNION ALL SELECT received_at FROM retained" \

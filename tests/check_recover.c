@@ -34,6 +34,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+    lab_check_store(&lab, false);
     lab_fini(&lab);
 }
 
@@ -115,6 +116,53 @@ START_TEST(pages_of_nothing_but_bad_rows)
 }
 END_TEST
 
+/* What was left alone is neither lost nor in the way. */
+START_TEST(store_stays_as_it_should_be)
+{
+    publish(QUEUED_MESSAGES);
+    lab_check_store(&lab, true);
+    restart_with("UPDATE message SET topic = '#' WHERE topic = 'q/odd'");
+    ck_assert_uint_eq(fetch(), QUEUED_MESSAGES / 2);
+    lab_check_store(&lab, false);
+    restart_with("UPDATE message SET topic = 'q/odd' WHERE topic = '#'");
+    ck_assert_uint_eq(fetch(), QUEUED_MESSAGES / 2);
+    lab_check_store(&lab, true);
+}
+END_TEST
+
+/* Numbers that leave no room for new ones, or are none. Whoever comes afterwards gets one of its own. */
+static const char *const numbers[] = {
+    "UPDATE session SET session_id = 9223372036854775807",
+    "UPDATE queue SET position = 9223372036854775807 WHERE position = (SELECT max(position) FROM queue)",
+    "UPDATE queue SET message_id = 9223372036854775807; UPDATE message SET message_id = 9223372036854775807 WHERE"
+    " message_id = (SELECT max(message_id) FROM message)",
+    "UPDATE retained SET retained_id = 9223372036854775807",
+    "UPDATE session SET resend_to = 9223372036854775807",
+    "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name IN"
+    " ('subscription', 'queue', 'inbound_qos2'); PRAGMA writable_schema = RESET;"
+    "INSERT INTO subscription VALUES ('x', 'y', 0, 0, 0, 0, NULL); INSERT INTO queue VALUES ('x', 'y', 'z', 0, 0, 0, 0, 0, 0)",
+};
+
+START_TEST(there_is_always_a_next_number)
+{
+    static const struct lab_connect later = { .id = "later", .version = MQTT_50, .expiry_s = 1000 };
+
+    publish(3);
+    restart_with(numbers[_i]);
+    come(2, &later);
+    lab_subscribe(&lab, 2, "q/#", 1, 1);
+    lab_settle(&lab, 10);
+    lab_disconnect(&lab, 2);
+    publish(3);
+    lab_check_store(&lab, false);
+    lab_kill(&lab);
+    ck_assert(lab_start(&lab));
+    come(2, &later);
+    ck_assert_uint_eq(lab.clients[2].got[PKT_PUBLISH], 3);
+    lab_ack_all(&lab, 2);
+}
+END_TEST
+
 START_TEST(retained_and_will)
 {
     const struct lab_connect with_will = { .id = "w", .version = MQTT_50, .expiry_s = 1000, .will_topic = "q/will",
@@ -168,6 +216,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, rules_of_mqtt_hold_for_stored_messages, 0, (int)(sizeof rows / sizeof rows[0]));
     tcase_add_test(t, pages_of_nothing_but_bad_rows);
+    tcase_add_test(t, store_stays_as_it_should_be);
+    tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
     tcase_add_test(t, retained_and_will);
     tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
