@@ -400,6 +400,14 @@ struct paging {
     bool no_memory;
 };
 
+/* As far as its QoS has such a state: nobody would ever acknowledge it otherwise. */
+static uint8_t restored_state(const struct persist_queue *q)
+{
+    if (q->qos == 0)
+        return QUEUED;
+    return q->qos == 1 && q->state == PERSIST_RELEASED ? SENT : (uint8_t)q->state;
+}
+
 bool delivery_restore(struct broker *b, struct session *s, const struct persist_queue *q,
                       const struct persist_message *m)
 {
@@ -413,7 +421,7 @@ bool delivery_restore(struct broker *b, struct session *s, const struct persist_
         d->position = q->position;
         d->qos = (uint8_t)q->qos;
         d->retain = q->retain;
-        d->state = (uint8_t)q->state;
+        d->state = restored_state(q);
         d->dup = d->qos > 0 && (q->state != PERSIST_QUEUED || q->position <= s->resend_to);
         d->stored = true;
         if (d->state != QUEUED && session_inflight(s, (uint16_t)q->packet_id) != NULL) {

@@ -103,6 +103,17 @@ START_TEST(rules_of_mqtt_hold_for_stored_messages)
 }
 END_TEST
 
+/* States that the QoS does not have: the message comes, and the window does not stay closed for it. */
+START_TEST(state_without_its_qos)
+{
+    publish(QUEUED_MESSAGES);
+    restart_with(_i == 0 ? "UPDATE queue SET qos = 0, state = 1, packet_id = position"
+                         : "UPDATE queue SET qos = 1, state = 2, packet_id = position");
+    ck_assert_uint_eq(fetch(), QUEUED_MESSAGES);
+    ck_assert_uint_eq(session_find(&lab.b->sessions, (struct view){ (const uint8_t *)"away", 4 })->flow->inflight, 0);
+}
+END_TEST
+
 /* More rows in a row than a page has are skipped, and what comes after them still arrives. */
 START_TEST(pages_of_nothing_but_bad_rows)
 {
@@ -140,7 +151,9 @@ static const char *const numbers[] = {
     "UPDATE session SET resend_to = 9223372036854775807",
     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name IN"
     " ('subscription', 'queue', 'inbound_qos2'); PRAGMA writable_schema = RESET;"
-    "INSERT INTO subscription VALUES ('x', 'y', 0, 0, 0, 0, NULL); INSERT INTO queue VALUES ('x', 'y', 'z', 0, 0, 0, 0, 0, 0)",
+    "INSERT INTO subscription VALUES ('x', 'y', 0, 0, 0, 0, NULL); "
+    "INSERT INTO queue (session_id, position, message_id, qos, retain, state, shared, bytes)"
+    " VALUES ('x', 'y', 'z', 0, 0, 0, 0, 0)",
 };
 
 START_TEST(there_is_always_a_next_number)
@@ -215,6 +228,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, rules_of_mqtt_hold_for_stored_messages, 0, (int)(sizeof rows / sizeof rows[0]));
+    tcase_add_loop_test(t, state_without_its_qos, 0, 2);
     tcase_add_test(t, pages_of_nothing_but_bad_rows);
     tcase_add_test(t, store_stays_as_it_should_be);
     tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
