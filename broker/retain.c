@@ -306,7 +306,7 @@ static int read_row(void *arg, const struct persist_retained *p)
 
 static void read_failed(struct broker *b, struct retained *r, const char *why)
 {
-    uint8_t topic[SUB_FILTER_MAX];
+    uint8_t topic[TREE_PATH_MAX];
 
     if (log_allow(&b->retain.limit, 1, b->now_ms))
         log_error("retained message can't be read topic=%s error=%s",
@@ -405,7 +405,7 @@ static uint8_t walk_qos(const struct walk *w, const struct retained *r)
 /* May it be worth reading? Asked only for what is not in RAM. */
 static bool may_want(const struct session *s, const struct retained *r)
 {
-    uint8_t topic[SUB_FILTER_MAX];
+    uint8_t topic[TREE_PATH_MAX];
 
     return s->rights == NULL || auth_may_read(s, (struct view){ topic, tree_path(r->node, topic, sizeof topic) });
 }

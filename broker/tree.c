@@ -174,6 +174,23 @@ struct tree_node *tree_find(const struct tree *t, struct view path)
     return n;
 }
 
+size_t tree_path(const struct tree_node *n, uint8_t *buf, size_t cap)
+{
+    size_t len = 0, at;
+
+    for (const struct tree_node *i = n; i->parent != NULL; i = i->parent)
+        len += i->len + (size_t)(i->parent->parent != NULL);
+    if (len > cap)
+        return 0;
+    for (at = len; n->parent != NULL; n = n->parent) {
+        at -= n->len;
+        memcpy(buf + at, n->level, n->len);
+        if (n->parent->parent != NULL)
+            buf[--at] = '/';
+    }
+    return len;
+}
+
 void tree_fini(struct tree *t)
 {
     for (uint32_t i = 0; t->slots != NULL && i <= t->mask; i++)

@@ -41,6 +41,9 @@ struct tree_node *tree_get(struct tree *t, struct view path);
 struct tree_node *tree_find(const struct tree *t, struct view path);
 /* Frees the node and its parents as long as they have neither value nor children. */
 void tree_prune(struct tree *t, struct tree_node *n);
+/* Writes the node's path; its length, or 0 when it is longer than cap. */
+#define TREE_PATH_MAX 65535
+size_t tree_path(const struct tree_node *n, uint8_t *buf, size_t cap);
 
 /* Calls hit(value) for every node with a value whose path, read as a topic filter, matches the topic name.
  * No recursion; stack bounded by the depth of the name. */
