@@ -132,10 +132,14 @@ static int retained_row(void *arg, const struct persist_retained *p)
     assert(r != NULL || !c->ours);
     if (r == NULL)
         return 0;
-    assert(r->id == p->id && r->msg->qos == p->m.qos);
+    assert(r->id == p->id && (int)r->qos == p->m.qos);
+    assert(r->bytes == p->m.topic.len + p->m.payload.len + p->m.props.len);
+    assert(r->expiry != NULL || p->m.expires_ms == 0);
+    c->retained++;
+    if (r->msg == NULL)
+        return 0;
     assert(same(msg_payload(r->msg), p->m.payload) && same(msg_props(r->msg), p->m.props));
     assert((p->m.expires_ms != 0) == (r->msg->expires_ms != 0));
-    c->retained++;
     return 0;
 }
 
