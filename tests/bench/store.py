@@ -1,13 +1,19 @@
 #!/usr/bin/python3
 """What the store costs: bytes written and CPU per message at steady rates, memory and start-up with long queues, and
-how fast they drain. See README.
+how fast they drain; what others feel while the disk is slow; and the rows about the store of the table of targets, in one
+round. See README.
 SPDX-License-Identifier: GPL-2.0-or-later"""
 
 import os
 import shutil
+import socket
+import struct
+import subprocess
 import sys
+import threading
 import time
 
+import bench
 from brokers import Caddis, Disk, Failed, Mosquitto, note, scratch
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
@@ -15,6 +21,15 @@ RATES = (1, 10, 100, 1000)
 INTERVALS = ("20ms", "100ms", "1s")
 SECONDS = {rate: 3 if QUICK else 20 if rate == 1 else 10 for rate in RATES}
 QUEUED = 50000 if QUICK else 1000000
+TARGETS = ("durable", "queue1", "queue", "retain", "idle", "sleepers", "online10", "offline10", "offline10s", "crash")
+# A neighbour on the same disk: writes 4 MiB and waits for them, again and again.
+HOG = """
+import os, sys
+block, fd = os.urandom(1 << 22), os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+while True:
+    os.pwrite(fd, block, 0)
+    os.fsync(fd)
+"""
 
 
 def written(kind, folder, disk, rate, online, interval):
@@ -113,6 +128,79 @@ def print_long_queues(folder):
         print(f"{text:36} {unit:>4} " + " ".join(f"{c:>20}" for c in cells))
 
 
+def text(s):
+    return struct.pack(">H", len(s)) + s.encode()
+
+
+def packet(head, body):
+    return bytes([head, len(body)]) + body
+
+
+def connect(port, name):
+    s = socket.create_connection(("127.0.0.1", port), 30)
+    s.sendall(packet(0x10, text("MQTT") + b"\4\0\0\0" + text(name)))
+    s.recv(4, socket.MSG_WAITALL)
+    return s
+
+
+def fill(port, enough):
+    """QoS 1 for a client that is offline, twenty in flight; how many were acknowledged per second."""
+    with connect(port, "sleeper") as s:
+        s.sendall(packet(0x82, b"\0\1" + text("sleeper") + b"\1"))
+        s.recv(5, socket.MSG_WAITALL)
+        s.sendall(packet(0xE0, b""))
+    done, begin = 0, time.monotonic()
+    with connect(port, "filler") as s:
+        while not enough.is_set():
+            s.sendall(b"".join(packet(0x32, text("sleeper") + bytes([0, i + 1]) + 64 * b"x") for i in range(20)))
+            s.recv(20 * 4, socket.MSG_WAITALL)
+            done += 20
+    return done / (time.monotonic() - begin)
+
+
+def with_slow_disk(kind, folder):
+    """Latency of a QoS 0 pair, which needs no disk, while queues are filled that do."""
+    broker = kind(os.path.join(folder, "broker"), durable=True, each_change=True)
+    hog = subprocess.Popen([sys.executable, "-c", HOG, os.path.join(folder, "hog")])
+    enough = threading.Event()
+    filled = []
+    try:
+        broker.start()
+        other = threading.Thread(target=lambda: filled.append(fill(broker.port, enough)))
+        other.start()
+        try:
+            probe = broker.load(["pairs", "--qos=0", "--n=1", "--rate=200", "--warmup=0.3",
+                                 f"--seconds={2 if QUICK else 5}"])
+        finally:
+            enough.set()
+            other.join()
+        return probe["p50_us"] / 1e3, probe["p99_us"] / 1e3, filled[0] if filled else None
+    finally:
+        hog.kill()
+        hog.wait()
+        broker.stop()
+        shutil.rmtree(broker.folder, ignore_errors=True)
+
+
+def print_slow_disk(folder):
+    print("\nA neighbour keeps the disk busy, a queue is filled by QoS 1; a QoS 0 pair besides, 200 messages a second")
+    print(f"{'':34} {'p50 ms':>12} {'p99 ms':>12} {'queued/s':>12}")
+    for kind in (Mosquitto, Caddis):
+        try:
+            p50, p99, rate = with_slow_disk(kind, folder)
+        except Failed as why:
+            note(f"! {why}")
+            continue
+        print(f"{kind.name:34} {p50:>12.2f} {p99:>12.2f} {figure(rate)}", flush=True)
+
+
+def print_targets(folder):
+    bench.ROUNDS, bench.ONLY = 1, TARGETS
+    results = bench.run_all(folder)
+    print("\nThe rows of `make bench` that are about the store; one round, so noisier than there")
+    bench.print_table(bench.table(results), results)
+
+
 def main():
     folder = scratch()
     disk = Disk(folder)
@@ -120,6 +208,9 @@ def main():
         if "--queues" not in sys.argv:
             print_written(folder, disk)
         print_long_queues(folder)
+        if "--queues" not in sys.argv:
+            print_slow_disk(folder)
+            print_targets(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
