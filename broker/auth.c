@@ -426,7 +426,8 @@ static void log_denied(struct broker *b, const char *what, struct view id, struc
     else
         snprintf(text, sizeof text, "no line of %.90s allows it", acl_name(acl));
     log_warning("%.*s denied id=%s user=%s %s=%s rule=%s", verb, what, log_q(id.p, id.len),
-                user.p != NULL ? log_q(user.p, user.len) : "-", what + verb + 1, log_q(topic.p, topic.len), log_qs(text));
+                user.p != NULL ? log_q(user.p, user.len) : "-", what + verb + 1, log_q(topic.p, topic.len),
+                log_qs(text));
 }
 
 bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,

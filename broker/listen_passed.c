@@ -118,8 +118,8 @@ static bool nobodys(const struct broker *b, const struct service_socket *s, cons
 
     list_names(b, names, sizeof names);
     if (asprintf(why, "the service manager passed the socket %s with the name %s, which is for no listener; write "
-                      "FileDescriptorName=NAME into its socket unit, with the NAME of a [listener NAME] (%s), or give one "
-                      "of them this address and port", place, log_qs(s->name),
+                      "FileDescriptorName=NAME into its socket unit, with the NAME of a [listener NAME] (%s), or give "
+                      "one of them this address and port", place, log_qs(s->name),
                  names[0] != '\0' ? names : "the configuration has none") < 0)
         *why = NULL;
     return false;
@@ -127,20 +127,23 @@ static bool nobodys(const struct broker *b, const struct service_socket *s, cons
 
 static bool elsewhere(const struct listener *l, const char *place, char **why)
 {
-    if (asprintf(why, "the service manager passed the socket %s for [listener %s], which has another address or port in "
-                      "the configuration; leave both out there, or change the socket unit", place, l->cfg->name) < 0)
+    if (asprintf(why, "the service manager passed the socket %s for [listener %s], which has another address or port "
+                      "in the configuration; leave both out there, or change the socket unit", place, l->cfg->name) < 0)
         *why = NULL;
     return false;
 }
 
 static bool place_one(struct broker *b, const struct service_socket *s, char **why)
 {
-    struct sockaddr_storage sa = { 0 };
+    struct sockaddr_storage sa;
     socklen_t len = sizeof sa - 1;
     struct listener *l = by_name(b, s->name);
     char place[128];
 
-    getsockname(s->fd, (struct sockaddr *)&sa, &len);
+    memset(&sa, 0, sizeof sa);
+    if (getsockname(s->fd, (struct sockaddr *)&sa, &len) < 0 ||
+        (sa.ss_family != AF_INET && sa.ss_family != AF_INET6 && sa.ss_family != AF_UNIX))
+        return nobodys(b, s, "of a strange kind", why);
     listen_address_text(&sa, place, sizeof place);
     if (l != NULL && !agrees(b, l, &sa))
         return elsewhere(l, place, why);

@@ -141,8 +141,8 @@ static int take_over(struct service_socket *s, int fd, char **why)
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0)
         return fail(why, "descriptor %d, passed by the service manager (LISTEN_FDS): %s", fd, strerror(errno));
     if (!listening || type != SOCK_STREAM)
-        return fail(why, "descriptor %d, passed by the service manager (LISTEN_FDS), is no listening stream socket; the "
-                         "socket unit needs ListenStream= and Accept=no", fd);
+        return fail(why, "descriptor %d, passed by the service manager (LISTEN_FDS), is no listening stream socket; "
+                         "the socket unit needs ListenStream= and Accept=no", fd);
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return fail(why, "descriptor %d: %s", fd, strerror(errno));
     s->fd = fd;

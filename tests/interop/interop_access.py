@@ -92,8 +92,8 @@ def late_port(tap, m):
     m.start("[listener here]\naddress = 127.0.0.1\nport = 0\n" + ANYBODY +
             "[listener late]\naddress = 127.0.0.1\nport = %d\n" % port + ANYBODY)
     tap.ok(m.hears("READY=1") and knock(("127.0.0.1", m.port("here"))), "the others serve meanwhile", m.log())
-    tap.ok("can't listen name=\"late\" address=\"127.0.0.1\" port=%d error=\"Address already in use\"; it is tried again"
-           % port in m.log(), "the log says who waits for what", m.log())
+    tap.ok("can't listen name=\"late\" address=\"127.0.0.1\" port=%d error=\"Address already in use\"; it is "
+           "tried again" % port in m.log(), "the log says who waits for what", m.log())
     other.close()
     tap.ok(until(lambda: knock(("127.0.0.1", port)), 10), "it is there once it can be", m.log())
     tap.same(m.log().count("can't listen"), 1, "what has not changed is said once")
@@ -199,18 +199,19 @@ def dropped(tap, m):
         status = f.read()
     tap.ok("Uid:\t%d\t%d\t%d\t%d" % ((who.pw_uid,) * 4) in status and "CapEff:\t0000000000000000" in status,
            "it is somebody else, without rights", status)
-    owners = {n: os.stat(m.dir + n).st_uid for n in ("/run/pid", "/run/log", "/run/ctl", "/run/mqtt", "/state/caddis.db")}
+    owners = {n: os.stat(m.dir + n).st_uid
+              for n in ("/run/pid", "/run/log", "/run/ctl", "/run/mqtt", "/state/caddis.db")}
     tap.same(set(owners.values()), {who.pw_uid}, "who owns its files and sockets")
     tap.same(os.stat(m.dir + "/run/mqtt").st_gid, who.pw_gid, "and its group may open the Unix socket")
-    tap.ok("a reload will fail: user=\"daemon\" can't read file=\"%s\"" % acl in m.log(), "the log names what it can't read",
-           m.log())
+    tap.ok("a reload will fail: user=\"daemon\" can't read file=\"%s\"" % acl in m.log(),
+           "the log names what it can't read", m.log())
 
     def reload():
         return subprocess.run([CADDIS, "reload", "--socket", m.dir + "/run/ctl"], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=20, check=False)
     said = reload()
-    tap.ok(said.returncode != 0 and b"%s: can't be read: Permission denied; user daemon has to be able to" % acl.encode()
-           in said.stdout, "so does a reload", repr(said.stdout))
+    tap.ok(said.returncode != 0 and b"%s: can't be read: Permission denied; user daemon has to be able to"
+           % acl.encode() in said.stdout, "so does a reload", repr(said.stdout))
     tap.ok(knock(("127.0.0.1", m.port("a"))), "the old rules stay")
     os.chown(acl, 0, who.pw_gid)
     os.chmod(acl, 0o640)
@@ -238,8 +239,8 @@ def passwords(tap, m):
         return subprocess.run((CADDIS, "passwd") + words, check=False, timeout=30).returncode == 0
 
     def comes_in(user, password):
-        return subprocess.run(["mosquitto_pub", "-p", str(m.port("a")), "-u", user, "-P", password, "-t", "t", "-m", "x",
-                               "-q", "1"], check=False, timeout=20, stderr=subprocess.DEVNULL).returncode == 0
+        return subprocess.run(["mosquitto_pub", "-p", str(m.port("a")), "-u", user, "-P", password, "-t", "t", "-m",
+                               "x", "-q", "1"], check=False, timeout=20, stderr=subprocess.DEVNULL).returncode == 0
 
     tap.ok(theirs("-c", "-b", path, "ann", "one"), "mosquitto_passwd makes a file")
     old = write(m.dir + "/plain", "cas:three\n", 0o600)
@@ -312,15 +313,15 @@ def checking(tap, m):
         tap.same(sum(said.count("DIR/%s:%d: " % (name, n)) for n in (1, 2)), lines, "each of %s once" % name)
     tap.ok("DIR/none: can't be read: No such file or directory" in said, "and the file that is not there", said)
     for config, words in (
-            ("", "listener \"default\": localhost, port 1883, MQTT 3.1, 3.1.1, 5.0: everybody on this machine, without a "
-                 "password\n"),
+            ("", "listener \"default\": localhost, port 1883, MQTT 3.1, 3.1.1, 5.0: everybody on this machine, without "
+                 "a password\n"),
             ("[listener a]\n", "listener \"a\": all addresses, port 1883, MQTT 3.1, 3.1.1, 5.0: nobody: set [auth] "
                                "password_file"),
             ("[listener a]\naccept_protocol_versions = 4\nallow_anonymous = true\nsocket_domain = ipv6\n",
              "all addresses, port 1883 (IPv6 only), MQTT 3.1.1: everybody who can reach it, without a password\n"),
             ("[auth]\npassword_file = DIR/good\nclientid_prefixes = a, b\n[listener u]\naddress = DIR/s\n",
-             "Unix socket \"DIR/s\", MQTT 3.1, 3.1.1, 5.0: everybody on this machine who may open the socket with an account "
-             "in password_file; client ids that start with \"a\", \"b\"\n"),
+             "Unix socket \"DIR/s\", MQTT 3.1, 3.1.1, 5.0: everybody on this machine who may open the socket with an "
+             "account in password_file; client ids that start with \"a\", \"b\"\n"),
             ("[listener p]\naddress = 127.0.0.1\nport = 8883\npsk_hint = x\npsk_file = DIR/keys\n"
              "use_identity_as_username = true\n",
              "127.0.0.1, port 8883, TLS 1.2 and 1.3, MQTT 3.1, 3.1.1, 5.0: everybody on this machine with a key "
@@ -361,8 +362,8 @@ def main():
     if OWN_NETWORK:
         ip("link", "set", "lo", "up")
     tap = Tap()
-    for test in (addresses, left_behind, late_port, late_address, defaults, interface, file_modes, dropped, passwords, pacing,
-                 checking, nobody_comes_in):
+    for test in (addresses, left_behind, late_port, late_address, defaults, interface, file_modes, dropped, passwords,
+                 pacing, checking, nobody_comes_in):
         m = Manager()
         try:
             test(tap, m)

@@ -145,8 +145,8 @@ def start_reload_stop(tap, m):
     tap.ok(m.hears("READY=1"), "ends with READY=1")
     said = "\n".join(text for _, text in m.heard)
     when = re.search(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", said)
-    tap.ok(when and before <= int(when.group(1)) <= time.monotonic_ns() // 1000, "and begins with RELOADING=1 and the time",
-           said)
+    tap.ok(when and before <= int(when.group(1)) <= time.monotonic_ns() // 1000,
+           "and begins with RELOADING=1 and the time", said)
     m.heard = []
     tap.ok(m.reload("[limits]\nmax_packet_size = much\n").returncode != 0, "a reload with errors fails")
     tap.ok(m.hears("READY=1\nSTATUS=serving with the old configuration"), "STATUS says so", repr(m.heard))
@@ -208,7 +208,8 @@ def large_store(tap, m):
     tap.ok(m.hears("READY=1"), "a start with a large store", m.log())
     tap.ok("retained=10000" in m.log(), "that is read", m.log())
     tap.same([text.split("(")[0] for _, text in m.heard][:1],
-             ["EXTEND_TIMEOUT_USEC=60000000\nSTATUS=starting: reading the store, rows "], "asks for patience before READY=1")
+             ["EXTEND_TIMEOUT_USEC=60000000\nSTATUS=starting: reading the store, rows "],
+             "asks for patience before READY=1")
     m.stop()
 
 
@@ -373,8 +374,8 @@ def reload_tells(tap, m):
 
 def main():
     tap = Tap()
-    for test in (start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers, accept_rate,
-                 reload_tells):
+    for test in (start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers,
+                 accept_rate, reload_tells):
         m = Manager()
         try:
             test(tap, m)

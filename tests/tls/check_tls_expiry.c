@@ -31,8 +31,8 @@ static bool make_certificate(void)
 
     if (mkdtemp(dir) == NULL)
         return false;
-    snprintf(command, sizeof command, "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-             "-days 400 -subj /CN=localhost -keyout k -out c >log 2>&1 && chmod 600 k", dir);
+    snprintf(command, sizeof command, "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
+             "-nodes -days 400 -subj /CN=localhost -keyout k -out c >log 2>&1 && chmod 600 k", dir);
     return system(command) == 0;
 }
 
