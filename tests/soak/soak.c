@@ -26,6 +26,7 @@ enum {
     QUIET_MS = 400,             /* what should not come would have come by then */
     STORE_LIMIT_MS = 15000,     /* until the store has what may be written later */
     REST_LIMIT_MS = 20000,
+    FDS_LIMIT_MS = 10000,
     WAKE_EVERY = 4,             /* calms */
     QUICK_SENT = 600,           /* a machine with other work gets more time for so many messages */
     QUICK_MORE_MS = 15000,
@@ -282,6 +283,8 @@ static void rest(void)
 
 static void sample(void)
 {
+    uint64_t until = now_ms() + FDS_LIMIT_MS;
+
     broker_ask_status();
     while (!broker_tools_done())
         turn(false);
@@ -289,6 +292,8 @@ static void sample(void)
         fail_about(NULL, NULL, "in a calm %" PRIu64 " messages are queued and %" PRIu64 " in flight",
                    broker_figure("queued", "messages"), broker_figure("queued", "inflight"));
     wait_ms(20);
+    while (!watch_fds_ok(readers_online() + WRITERS) && now_ms() < until)
+        turn(false);
     watch_sample(readers_online() + WRITERS);
 }
 

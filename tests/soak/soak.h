@@ -75,7 +75,8 @@ struct stream {
     uint32_t base, end, cap;
     uint32_t newest_acked;                  /* number + 1; 0: none */
     uint32_t next_new[PARTIES][3];          /* per QoS: a message seen for the first time has at least this number */
-    uint32_t next_dup[PARTIES][3];          /* the same for what is resent within one connection */
+    uint32_t next_dup[PARTIES][3];          /* the same within one connection: of what is resent; */
+    uint32_t next_here[PARTIES][3];         /* of what is not there because it was retained */
 };
 
 struct totals {
@@ -276,7 +277,9 @@ void watch_begin(void);
 /* Before and after a rest: nobody has asked the broker for anything in between. false: it was busy. */
 void watch_rest_begin(void);
 bool watch_rest_ok(void);
-/* A calm, with so many connections of ours. */
+/* No descriptor too many, with so many connections of ours? It may have to hear of a tool's end. */
+bool watch_fds_ok(unsigned connections);
+/* A calm. */
 void watch_sample(unsigned connections);
 /* The process ends: has it grown? Then in the end: has the store? */
 void watch_verdict(void);

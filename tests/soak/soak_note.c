@@ -98,6 +98,7 @@ static _Noreturn void violated(const char *who, const char *whose)
     exit(1);
 }
 
+__attribute__((format(printf, 1, 0)))
 static void say(const char *fmt, va_list ap)
 {
     char text[512];

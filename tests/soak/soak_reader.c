@@ -209,7 +209,7 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
     kept_got(r->index, stream, m->removes ? UINT32_MAX : number);
     if (m->removes)
         return;
-    if (as_kept && !p->dup && number + 1 < streams[stream].next_new[r->index][p->qos] &&
+    if (as_kept && !p->dup && number + 1 < streams[stream].next_here[r->index][p->qos] &&
         m->last_sent == m->first_sent)
         wrong(r, stream, number, p, "because it was retained, behind a later one");
     if (as_kept) {
@@ -222,6 +222,8 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
     if (d->got > 1)
         check_again(r, stream, number, p);
     d->at_qos1 |= p->qos == 1;
+    if (number >= streams[stream].next_here[r->index][p->qos])
+        streams[stream].next_here[r->index][p->qos] = number + 1;
     check_order(r, stream, number, p, d->got == 1);
     if (r->plan->eye && stream >= WRITERS * KINDS)
         will_seen(stream, number, p->dup);

@@ -198,8 +198,10 @@ void reader_up(struct subscriber *r)
     note(r->l.id, "CONNACK present=%d", r->l.present);
     totals.connects++;
     r->up_since = model_tick();
-    for (unsigned i = 0; i < STREAMS; i++)
+    for (unsigned i = 0; i < STREAMS; i++) {
         memset(streams[i].next_dup[r->index], 0, sizeof streams[i].next_dup[0]);
+        memset(streams[i].next_here[r->index], 0, sizeof streams[i].next_here[0]);
+    }
     if (!r->l.present)
         session_over(r);
     r->until_ms = now_ms() + 1 + rnd(2 * r->plan->stay_ms);

@@ -165,8 +165,8 @@ const char *store_compare(void)
 /* ---- is it sound? ---- */
 
 static const char *const nothing[] = {
-    "SELECT 'a queue row of no session' FROM queue WHERE session_id NOT IN (SELECT session_id FROM session)"
-    " AND session_id NOT IN (SELECT session_id FROM ended_session)",
+    ("SELECT 'a queue row of no session' FROM queue WHERE session_id NOT IN (SELECT session_id FROM session)"
+     " AND session_id NOT IN (SELECT session_id FROM ended_session)"),
     "SELECT 'a queue row of no message' FROM queue WHERE message_id NOT IN (SELECT message_id FROM message)",
     "SELECT 'a message of no queue' FROM message WHERE message_id NOT IN (SELECT message_id FROM queue)",
     "SELECT 'a subscription of no session' FROM subscription WHERE session_id NOT IN (SELECT session_id FROM session)",

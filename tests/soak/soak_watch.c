@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     LIFE_SAMPLES = 4096, RUN_SAMPLES = 65536, WARM_UP = 3, LEAST = 6,
@@ -78,6 +79,35 @@ static unsigned fds(void)
     return n;
 }
 
+/* What they are, for the history. */
+static void note_fds(void)
+{
+    char path[64 + sizeof ((struct dirent *)0)->d_name], to[128];
+    DIR *d;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)server.pid);
+    d = opendir(path);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)server.pid, e->d_name);
+        n = readlink(path, to, sizeof to - 1);
+        if (n > 0)
+            note("broker", "descriptor %s: %.*s", e->d_name, (int)n, to);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
+bool watch_fds_ok(unsigned connections)
+{
+    unsigned n = fds();
+
+    if (n >= connections && first_fds == 0)
+        first_fds = n - connections;
+    return n >= connections && n - connections <= first_fds;
+}
+
 void watch_line(char *buf, size_t cap)
 {
     snprintf(buf, cap, "%" PRIu64 " KiB resident, %u descriptors, store %" PRIu64 " KiB, its log %" PRIu64 " KiB",
@@ -125,13 +155,11 @@ void watch_sample(unsigned connections)
          ", log %" PRIu64, total, rss, n, connections, store_bytes(), store_log_bytes());
     if (store_log_bytes() > LOG_MOST)
         fail_about(NULL, NULL, "GROWS: the store's log has %" PRIu64 " bytes", store_log_bytes());
-    if (n < connections)
-        fail_about(NULL, NULL, "%u connections, but the broker has %u descriptors", connections, n);
-    if (first_fds == 0)
-        first_fds = n - connections;
-    if (n - connections > first_fds)
-        fail_about(NULL, NULL, "DESCRIPTORS: %u besides those of %u connections, %u at the first calm", n - connections,
-                   connections, first_fds);
+    if (watch_fds_ok(connections))
+        return;
+    note_fds();
+    fail_about(NULL, NULL, "DESCRIPTORS: %u for %u connections, and %u besides them at the first calm", n, connections,
+               first_fds);
 }
 
 /* ---- verdicts ---- */

@@ -180,7 +180,7 @@ static void on_ack(struct writer_client *w, struct frame f)
             t = &w->flights[i];
     if (t == NULL || streams[t->stream].kind->qos != (type == PKT_PUBACK ? 1 : 2) ||
         (type == PKT_PUBCOMP && !t->released))
-        fail_about(w->l.id, NULL, "%s: %s for packet id %u, which does not wait for one", w->l.id, packet_name(type),
+        fail_about(w->l.id, NULL, "%s: %s for packet id %u, which waits for none", w->l.id, packet_name(type),
                    r == R_OK ? a.packet_id : 0);
     check_ack(w, t, type, a.reason);
     note(w->l.id, "%s %s %" PRIu32 " pid=%u", packet_name(type), streams[t->stream].topic, t->number, t->pid);
