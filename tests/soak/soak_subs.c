@@ -312,7 +312,7 @@ const char *subs_judge(const struct subs *t, unsigned stream, uint32_t number, c
     const struct message *m = model_message(stream, number);
     /* A group hands on later what one member leaves behind. */
     bool settled = m->acked != 0 && !shared(t, stream);
-    struct span at = { m->first_sent, settled ? m->acked : model_time() };
+    struct span at = { m->first_sent, settled ? m->acked : model_tick() };
     const char *live, *kept;
 
     *as_kept = false;
