@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define TRUE_START INT64_C(1764288000000)       /* 2025-11-28 00:00 */
 #define MONO_START 1000000
@@ -520,6 +521,71 @@ START_TEST(a_good_clock_costs_nothing)
 }
 END_TEST
 
+/* ---- how it is written ---- */
+
+/* TZ is set to a place with summer time: neither the log nor the views may care. */
+static const struct { int64_t s; const char *date, *time, *next; } dates[] = {
+    { INT64_C(1835395199), "2028-02-28", "23:59:59", "2028-02-29 00:00:01" },
+    { INT64_C(1835481599), "2028-02-29", "23:59:59", "2028-03-01 00:00:01" },
+    { INT64_C(1867017599), "2029-02-28", "23:59:59", "2029-03-01 00:00:01" },
+    { INT64_C(1806195599), "2027-03-28", "00:59:59", "2027-03-28 01:00:01" },   /* summer begins */
+    { INT64_C(1824944399), "2027-10-31", "00:59:59", "2027-10-31 01:00:01" },   /* and ends */
+    { INT64_C(1830297599), "2027-12-31", "23:59:59", "2028-01-01 00:00:01" },
+    { INT64_C(2147483647), "2038-01-19", "03:14:07", "2038-01-19 03:14:09" },
+    { INT64_C(4107542399), "2100-02-28", "23:59:59", "2100-03-01 00:00:01" },
+    { INT64_C(4294967295), "2106-02-07", "06:28:15", "2106-02-07 06:28:17" },
+};
+enum { DATES = sizeof dates / sizeof dates[0] };
+
+static void read_text(const char *sql, char *out, size_t size)
+{
+    sqlite3 *db = store();
+    sqlite3_stmt *st;
+
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+    snprintf(out, size, "%s", (const char *)sqlite3_column_text(st, 0));
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+}
+
+START_TEST(dates_are_utc)
+{
+    char path[128], want[64], got[512] = "";
+    struct log_options o = { .dests = DEST_FILE, .file = path, .level = LEVEL_INFO };
+    FILE *f;
+
+    setenv("TZ", "Europe/Berlin,M3.5.0,M10.5.0/3", 1);
+    tzset();
+    start("commit_interval = 0\n");
+    snprintf(path, sizeof path, "%s/log", lab.dir);
+    lab_wall_ms = dates[_i].s * 1000 + 250;
+    ck_assert_int_eq(log_open(&o), 0);
+    log_notice("here");
+    f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_ptr_nonnull(fgets(got, sizeof got, f));
+    fclose(f);
+    snprintf(want, sizeof want, "%sT%s.250Z notice here\n", dates[_i].date, dates[_i].time);
+    ck_assert_str_eq(got, want);
+    lab_pass(&lab, 1, 1);
+    join(0, "s", 2, NULL);
+    leave(0);
+    ck_assert(journal_commit_now(lab.b));
+    snprintf(want, sizeof want, "offline since %s %s", dates[_i].date, dates[_i].time);
+    read_text("SELECT status FROM v_session", got, sizeof got);
+    ck_assert_str_eq(got, want);
+    read_text("SELECT expires FROM v_session", got, sizeof got);
+    ck_assert_str_eq(got, dates[_i].next);
+    lab_pass(&lab, 1990, 1990);
+    ck_assert_ptr_nonnull(session("s"));
+    lab_pass(&lab, 20, 20);
+    ck_assert_ptr_null(session("s"));
+    log_open(&(struct log_options){ .level = LEVEL_ERROR });
+    done();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("calendar");
@@ -536,6 +602,7 @@ int main(void)
     tcase_add_loop_test(t, with_a_commit_that_fails, 0, 2);
     tcase_add_test(t, a_clock_gone_mad);
     tcase_add_test(t, a_good_clock_costs_nothing);
+    tcase_add_loop_test(t, dates_are_utc, 0, DATES);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
