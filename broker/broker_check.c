@@ -544,5 +544,6 @@ void broker_check(struct broker *b)
     check_retained(b, &c);
     check_filters(b);
     check_census(&c);
+    assert(b->calendar.before_ms < calendar_since(b));
     free(c.v);
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* A clock that is off by less is left alone. One that is slewed does not get there: the monotonic clock goes with it. */
-#define SET_MS  2000
+#define SET_MS 2000
 /* What moves once need not move again soon. */
 #define PAUSE_MS 10000
 /* 2025-01-01. No clock that is right says less. */
@@ -111,8 +111,7 @@ enum persist_rc calendar_write(struct broker *b)
 {
     const struct calendar *c = &b->calendar;
 
-    return c->move_ms == 0 ? PERSIST_OK
-                           : persist_clock_move(b->journal.db, calendar_since(b), c->move_ms);
+    return c->move_ms == 0 ? PERSIST_OK : persist_clock_move(b->journal.db, calendar_since(b), c->move_ms);
 }
 
 void calendar_written(struct broker *b)
