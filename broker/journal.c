@@ -15,6 +15,8 @@
 #define RETRY_FIRST_MS 10
 #define RETRY_BUSY_MS  250
 #define RETRY_MS       1000
+/* Counters of dropped messages that one commit adds to: as many as the store keeps. */
+#define DROPPED_MAX 1000
 
 static void broken(struct broker *b, const char *what)
 {
@@ -307,41 +309,54 @@ bool journal_drops_oldest(const struct journal *j, const struct session *s)
     return false;
 }
 
-static char *keep_text(struct view v)
+static char *keep_text(struct view v, const char *behind, size_t *len)
 {
-    char *p = mem_alloc(MEM_JOURNAL, v.len + 1);
+    size_t n = strlen(behind);
+    char *p = mem_alloc(MEM_JOURNAL, v.len + 1 + n);
 
-    if (p != NULL && v.len > 0)
+    if (p == NULL)
+        return NULL;
+    if (v.len > 0)
         memcpy(p, v.p, v.len);
+    p[v.len] = '\0';
+    memcpy(p + v.len + 1, behind, n);
+    *len = v.len + 1 + n;
     return p;
 }
 
-/* A counter for people: without memory it is let go. */
+void journal_forget_dropped(struct journal *j)
+{
+    for (size_t i = 0; i < j->dropped.n; i++) {
+        mem_free(MEM_JOURNAL, j->dropped.v[i].client_id);
+        mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
+    }
+    j->dropped.n = 0;
+    names_fini(&j->dropped_index);
+}
+
+/* A counter for people: without memory it is let go, and so it is for more clients than the store keeps. */
 void journal_dropped(struct broker *b, struct view id, const char *reason, uint32_t count, struct view topic)
 {
     struct journal *j = &b->journal;
-    struct journal_dropped *d;
+    size_t key_len = 0, topic_len;
+    char *key = journal_on(j) ? keep_text(id, reason, &key_len) : NULL, *last;
+    struct view name = { (const uint8_t *)key, key_len };
+    uint32_t at = key != NULL ? names_find(&j->dropped_index, name) : NAMES_NONE;
 
-    if (!journal_on(j))
-        return;
-    for (size_t i = j->dropped.n; i > 0 && i + 64 > j->dropped.n; i--) {
-        d = &j->dropped.v[i - 1];
-        if (strcmp(d->reason, reason) == 0 && d->client_len == id.len && memcmp(d->client_id, id.p, id.len) == 0) {
-            d->count += count;
-            return;
-        }
-    }
-    if (!GROW(b, j->dropped, 1))
-        return;
-    d = &j->dropped.v[j->dropped.n];
-    *d = (struct journal_dropped){ keep_text(id), keep_text(topic), reason, (uint32_t)id.len, (uint32_t)topic.len,
-                                   count };
-    if (d->client_id == NULL || d->topic == NULL) {
-        mem_free(MEM_JOURNAL, d->client_id);
-        mem_free(MEM_JOURNAL, d->topic);
+    if (at != NAMES_NONE)
+        j->dropped.v[at].count += count;
+    if (key == NULL || at != NAMES_NONE || j->dropped.n == DROPPED_MAX || !GROW(b, j->dropped, 1)) {
+        mem_free(MEM_JOURNAL, key);
         return;
     }
-    j->dropped.n++;
+    last = keep_text(topic, "", &topic_len);
+    if (last == NULL || names_add(&j->dropped_index, name, (struct view){ NULL, 0 }) == NAMES_NONE) {
+        mem_free(MEM_JOURNAL, last);
+        mem_free(MEM_JOURNAL, key);
+        return;
+    }
+    j->dropped.v[j->dropped.n++] = (struct journal_dropped){ key, last, reason, (uint32_t)id.len, (uint32_t)topic.len,
+                                                             count };
     lazily(b);
 }
 
@@ -557,6 +572,7 @@ int journal_init(struct broker *b, struct persist *db, bool async)
     list_init(&j->due);
     list_init(&j->changed);
     list_init(&j->retained);
+    names_init(&j->dropped_index);
     return db != NULL ? journal_watch_sync(b) : 0;
 }
 
@@ -579,10 +595,7 @@ bool journal_fini(struct broker *b)
     persist_close(&j->db);
     for (size_t i = 0; i < j->ops.n; i++)
         msg_unref(&j->ops.v[i].msg);
-    for (size_t i = 0; i < j->dropped.n; i++) {
-        mem_free(MEM_JOURNAL, j->dropped.v[i].client_id);
-        mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
-    }
+    journal_forget_dropped(j);
     mem_free(MEM_JOURNAL, j->ops.v);
     mem_free(MEM_JOURNAL, j->bytes.v);
     mem_free(MEM_JOURNAL, j->gone.v);

@@ -17,6 +17,7 @@
 #include "broker/list.h"
 #include "broker/log.h"
 #include "broker/loop.h"
+#include "broker/names.h"
 #include "broker/timer.h"
 #include "persist/persist.h"
 #include "proto/reader.h"
@@ -58,9 +59,9 @@ struct journal_oldest {
     uint64_t guess, bytes;          /* what was taken from queued_bytes; what it was, known once it is deleted */
 };
 
-/* Messages that were dropped, to be added to the store's counters. */
+/* Messages that were dropped, to be added to the store's counters: one for each client and reason. */
 struct journal_dropped {
-    char *client_id, *topic;        /* malloc'ed, in class JOURNAL */
+    char *client_id, *topic;        /* malloc'ed, in class JOURNAL; behind the id stand a NUL and the reason */
     const char *reason;             /* static */
     uint32_t client_len, topic_len, count;
 };
@@ -82,6 +83,7 @@ struct journal {
     JOURNAL_ARRAY(struct session *) sessions;       /* rows to put, see session.mark; NULL: it has ended since */
     JOURNAL_ARRAY(struct journal_oldest) drop_oldest;
     JOURNAL_ARRAY(struct journal_dropped) dropped;
+    struct names dropped_index;     /* id, NUL, reason: the number in dropped */
     JOURNAL_ARRAY(int64_t) ended;                   /* sessions whose queues are being deleted, in slices */
     uint32_t unstored;              /* deliveries in fresh and due */
     uint64_t seq;                   /* commits made */
@@ -160,6 +162,9 @@ void journal_will_del(struct broker *b, struct session *s);
 void journal_retained(struct broker *b, struct retained *r, bool wait);
 void journal_retained_del(struct broker *b, int64_t id);
 void journal_dropped(struct broker *b, struct view client_id, const char *reason, uint32_t count, struct view topic);
+
+/* They are in the store, or nobody wants them any more. */
+void journal_forget_dropped(struct journal *j);
 
 /* Writes everything marked as due in one transaction (journal_turn() decides when). */
 enum persist_rc journal_write(struct broker *b);

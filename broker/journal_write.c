@@ -291,10 +291,7 @@ static void forget_ops(struct broker *b)
         if (j->ops.v[i].verb == OP_SESSION_DEL && j->ops.v[i].a)
             journal_resume_ended(b, j->ops.v[i].id);
     }
-    for (size_t i = 0; i < j->dropped.n; i++) {
-        mem_free(MEM_JOURNAL, j->dropped.v[i].client_id);
-        mem_free(MEM_JOURNAL, j->dropped.v[i].topic);
-    }
+    journal_forget_dropped(j);
     forget_drops(j);
     EMPTY(j->ops);
     EMPTY(j->bytes);

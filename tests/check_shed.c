@@ -235,6 +235,41 @@ START_TEST(a_flood_stays_below)
 }
 END_TEST
 
+/* Messages dropped for many clients in turn, while nothing is written: what is noted of them has an end. */
+START_TEST(drops_take_no_room)
+{
+    const struct journal *j = &lab.b->journal;
+    const struct view topic = { (const uint8_t *)"t", 1 };
+    size_t one_round = 0;
+
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < 300; i++) {
+            char id[16];
+            struct view v = { (const uint8_t *)id, (size_t)snprintf(id, sizeof id, "client-%u", i) };
+
+            journal_dropped(lab.b, v, "queue-full", 1, topic);
+            journal_dropped(lab.b, v, "slow-reader", 2, topic);
+        }
+        if (round == 0)
+            one_round = mem_total;
+    }
+    ck_assert_uint_eq(mem_total, one_round);
+    ck_assert_uint_eq(j->dropped.n, 600);
+    ck_assert_uint_eq(j->dropped.v[0].count, 100);
+    ck_assert_uint_eq(j->dropped.v[599].count, 200);
+    for (unsigned i = 0; i < 100000; i++) {             /* and clients that are new each time */
+        char id[16];
+        struct view v = { (const uint8_t *)id, (size_t)snprintf(id, sizeof id, "new-%u", i) };
+
+        journal_dropped(lab.b, v, "queue-full", 1, topic);
+    }
+    ck_assert_uint_lt(mem_total, one_round + 300000);
+    lab_pass(&lab, 10000, 100);
+    ck_assert_uint_eq(j->dropped.n, 0);
+    ck_assert_uint_lt(mem_total, one_round);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("shed");
@@ -253,6 +288,7 @@ int main(void)
     tcase_add_test(t, nothing_for_the_deaf);
     tcase_add_test(t, and_all_is_well_again);
     tcase_add_test(t, a_flood_stays_below);
+    tcase_add_test(t, drops_take_no_room);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
