@@ -171,7 +171,8 @@ class Caddis(Broker):
         if os.geteuid() == 0:
             lines.append("user = root")
         lines += ["[log]", "connections = false",
-                  "[persistence]", f"path = {self.folder}/caddis.db",
+                  "[persistence]", f"enabled = {'true' if s.get('persistence', True) else 'false'}",
+                  f"path = {self.folder}/caddis.db",
                   f"durability = {s.get('durability', 'power')}",
                   f"commit_interval = {s.get('commit_interval', '20ms')}",
                   "[limits]", "max_inflight_messages = 20", "max_queued_messages = 0",
