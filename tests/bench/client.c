@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bench/load.h"
@@ -81,7 +82,7 @@ static size_t put_varint(uint8_t *out, size_t v)
 /* Sends head byte, remaining length and body. */
 static void send_packet(struct pool *p, struct client *c, uint8_t head, const uint8_t *body, size_t len)
 {
-    uint8_t packet[4096];
+    uint8_t packet[8192];
     size_t n = 1;
 
     packet[0] = head;
@@ -119,7 +120,7 @@ static size_t subscribe_head(const struct pool *p, uint8_t *body)
 
 static void send_subscribe(struct pool *p, struct client *c)
 {
-    uint8_t body[64];
+    uint8_t body[FILTER_MAX + 8];
     size_t n = subscribe_head(p, body);
 
     n += put_string(body + n, c->filter);
@@ -129,11 +130,11 @@ static void send_subscribe(struct pool *p, struct client *c)
 
 void client_subscribe_many(struct pool *p, struct client *c, const char *format, uint32_t first, uint32_t n)
 {
-    uint8_t body[4000];
+    uint8_t body[8000];
     size_t len = subscribe_head(p, body);
 
-    for (uint32_t i = 0; i < n && len < sizeof body - 64; i++) {
-        char filter[48];
+    for (uint32_t i = 0; i < n && len < sizeof body - FILTER_MAX - 3; i++) {
+        char filter[FILTER_MAX];
         load_format(filter, sizeof filter, format, first + i);
         len += put_string(body + len, filter);
         body[len++] = c->qos;
@@ -420,7 +421,8 @@ int pool_turn(struct pool *p, int64_t timeout_ns)
 {
     struct epoll_event ev[512];
     struct timespec ts = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
-    int n = epoll_pwait2(p->epoll, ev, 512, timeout_ns < 0 ? NULL : &ts, NULL);
+    /* epoll_pwait2(): not every libc has it. */
+    int n = (int)syscall(SYS_epoll_pwait2, p->epoll, ev, 512, timeout_ns < 0 ? NULL : &ts, NULL, (size_t)0);
 
     for (int i = 0; i < n; i++) {
         struct client *c = ev[i].data.ptr;

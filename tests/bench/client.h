@@ -14,6 +14,7 @@
 
 enum {
     CUT_MAX = 256,              /* the longest head of a packet that may arrive in pieces */
+    FILTER_MAX = 128,           /* bytes of a filter or topic, the NUL included */
     STAMP_LEN = 16,             /* each payload starts with: from u32, seq u32, stamp u64, host order */
     READ_LEN = 256 << 10,
     SCRATCH_LEN = 512 << 10,    /* replies to one full read buffer fit, and a batch of publishes */
@@ -44,7 +45,7 @@ struct client {
     uint8_t *out;               /* what the socket did not take */
     size_t out_len, out_cap;
     char id[24];
-    char filter[32];            /* empty: connect only */
+    char filter[FILTER_MAX];    /* empty: connect only */
     uint8_t cut[CUT_MAX];
 };
 
@@ -82,7 +83,8 @@ void clients_close(struct pool *p, struct client *c, uint32_t n, bool polite);
 void client_subscribe_many(struct pool *p, struct client *c, const char *format, uint32_t first, uint32_t n);
 
 /* Writes fixed header, topic and a payload of `size` bytes. Returns the length; *pid_at and *stamp_at say where the
- * caller patches the packet id (if qos > 0) and the stamp. `out` holds at least size + 64 bytes. */
+ * caller patches the packet id (if qos > 0) and the stamp. `out` holds at least size + FILTER_MAX + 32
+ * bytes. */
 size_t publish_template(uint8_t *out, uint8_t version, uint8_t qos, bool retain, const char *topic, uint32_t size,
                         size_t *pid_at, size_t *stamp_at);
 

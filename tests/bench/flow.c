@@ -224,12 +224,12 @@ void flow_init(struct flow *f, struct pool *p, const struct options *o, uint32_t
         load_die("no memory");
     for (uint32_t i = 0; i < pubs; i++) {
         struct publisher *pub = &f->pubs[i];
-        char topic[48];
+        char topic[FILTER_MAX];
 
         load_format(topic, sizeof topic - 11, format, i);
         if (topic_digits)
             strcat(topic, "0123456789");
-        pub->packet = malloc(o->size + 128);
+        pub->packet = malloc(o->size + FILTER_MAX + 32);
         if (pub->packet == NULL)
             load_die("no memory");
         pub->packet_len = publish_template(pub->packet, o->version, o->qos, retain, topic, o->size, &pub->pid_at,

@@ -29,12 +29,21 @@ void load_die(const char *format, ...)
 
 void load_format(char *out, size_t size, const char *format, uint32_t number)
 {
-    const char *hole = strstr(format, "%u");
+    const char *hole = strchr(format, '%');
+    char filled[32];
 
-    if (hole == NULL)
+    if (hole == NULL) {
         snprintf(out, size, "%s", format);
-    else
-        snprintf(out, size, "%.*s%u%s", (int)(hole - format), format, number, hole + 2);
+        return;
+    }
+    snprintf(filled, sizeof filled, "%u", number);
+    if (hole[1] == 'w') {
+        for (unsigned i = 0; i < 10; i++)
+            memcpy(filled + 2 * i, number >> i & 1 ? "x/" : "+/", 2);
+        filled[19] = '\0';
+    }
+    if (snprintf(out, size, "%.*s%s%s", (int)(hole - format), format, filled, hole + 2) >= (int)size)
+        load_die("%s is too long", format);
 }
 
 void report_number(const char *name, double value)
@@ -123,6 +132,8 @@ static const struct option long_options[] = {
     { "idle", required_argument, NULL, 'i' },
     { "subs", required_argument, NULL, 'u' },
     { "retained", required_argument, NULL, 'R' },
+    { "topic", required_argument, NULL, 'T' },
+    { "away", required_argument, NULL, 'A' },
     { "kill-after", required_argument, NULL, 'K' },
     { "acked", required_argument, NULL, 'a' },
     { NULL, 0, NULL, 0 },
@@ -163,6 +174,8 @@ static void take_option(struct options *o, int which)
     case 'i': o->idle = (uint32_t)number(optarg); break;
     case 'u': o->subs = (uint32_t)number(optarg); break;
     case 'R': o->retained = (uint32_t)number(optarg); break;
+    case 'T': o->topic = optarg; break;
+    case 'A': o->away = optarg; break;
     case 'K': o->kill_after = (uint32_t)number(optarg); break;
     case 'a': o->acked = optarg; break;
     default: exit(2);
@@ -179,8 +192,8 @@ static void check_options(struct options *o)
         o->batch = 1;
     if (o->port == 0 || o->n == 0 || o->window == 0 || o->inflight == 0 || o->inflight > 60000)
         load_die("--port, --n, --window and --inflight are at least 1 (and at most 60000 are in flight)");
-    if (o->size < STAMP_LEN || o->size > SCRATCH_LEN - 128)
-        load_die("a payload has %d to %d bytes", STAMP_LEN, SCRATCH_LEN - 128);
+    if (o->size < STAMP_LEN || o->size > SCRATCH_LEN - FILTER_MAX - 32)
+        load_die("a payload has %d to %d bytes", STAMP_LEN, SCRATCH_LEN - FILTER_MAX - 32);
     if (o->qos > 2 || (o->version != 4 && o->version != 5))
         load_die("QoS is 0, 1 or 2; --version is 4 (3.1.1) or 5");
 }
@@ -214,6 +227,7 @@ int main(int argc, char **argv)
     struct options o = {
         .host = "127.0.0.1", .version = 4, .n = 100, .size = 64, .window = 20, .inflight = 20, .seconds = 1,
         .warmup = 0.3, .messages = 10000, .parallel = 32,
+        .topic = "flow/%u", .away = "away/%u/state",
     };
     struct timespec cpu;
     int c;

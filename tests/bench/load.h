@@ -37,12 +37,14 @@ struct options {
     uint32_t idle;              /* background: idle connections, */
     uint32_t subs;              /* subscriptions that match nothing, */
     uint32_t retained;          /* retained messages */
+    const char *topic;          /* of the pairs; with %u */
+    const char *away;           /* filters of `subs`; with %u or %w */
     uint32_t kill_after;        /* kill -9 the broker after so many acknowledgements */
     const char *acked;          /* file: which messages were acknowledged */
 };
 
 noreturn void load_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* FORMAT holds one %u. */
+/* FORMAT holds one %u, or one %w: ten levels, each x or +, as the number's bits say. */
 void load_format(char *out, size_t size, const char *format, uint32_t number);
 
 /* The report is one JSON object on standard output. */

@@ -4,56 +4,85 @@ SPDX-License-Identifier: GPL-2.0-or-later"""
 
 import math
 import os
+import resource
 import shutil
+import sys
 
 from brokers import BUILD, Caddis, Failed, Forwarder, Mosquitto, note, scratch
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
+ONLY = [r for r in os.environ.get("RUNS", "").split(",") if r]
+BROKERS = [b for b in os.environ.get("BROKERS", "").split(",") if b]
 FLOW = f"--qos=1 --seconds={0.5 if QUICK else 1.5}"
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]       # a broker can't have more open than this
+CROWD = min(5000 if QUICK else 50000, FILES - 200)
 BIG = 100000 if QUICK else 1000000
 ALL, FULL = (Mosquitto, Forwarder, Caddis), (Mosquitto, Caddis)
-# title, brokers, [(x, arguments)]
-SERIES = [
-    ("idle connections besides 50 pairs", ALL,
-     [(n, f"pairs --n=50 --idle={n}") for n in (10, 1000, 10000)]),
-    ("connections, all of them busy", ALL,
-     [(2 * n, f"pairs --n={n}") for n in (5, 500, 5000)]),
-    ("subscriptions that match nothing, besides 50 pairs", FULL,
-     [(n, f"pairs --n=50 --subs={n}") for n in (10, 10000, BIG)]),
-    ("retained messages, besides 50 pairs", FULL,
-     [(n, f"pairs --n=50 --retained={n}") for n in (10, 10000, BIG)]),
-]
+
+
+class Series:
+    """One curve for each broker. `key`: which figure of the load generator is plotted."""
+
+    def __init__(self, title, args, xs, brokers=FULL, key="cpu_us"):
+        self.title, self.args, self.xs, self.brokers, self.key = title, args, xs, brokers, key
+
+    def arguments(self, x):
+        return [*(self.args(x) if callable(self.args) else self.args.format(x)).split(), *FLOW.split()]
+
+
+def deep(levels):
+    return "pairs --n=50 --topic=" + "l/" * (levels - 1) + "%u"
+
+
+SERIES = {
+    "idle": Series("idle connections, besides 50 pairs", "pairs --n=50 --idle={}", (10, 1000, CROWD), ALL),
+    "busy": Series("connections, all of them busy", lambda x: f"pairs --n={x // 2}",
+                   (10, 1000, min(10000, CROWD)), ALL),
+    "subs": Series("subscriptions that match nothing", "pairs --n=50 --subs={}", (10, 10000, BIG)),
+    "wide": Series("siblings of the topics, one level with all", "pairs --n=50 --subs={} --away=flow/x%u",
+                   (10, 10000, BIG)),
+    "wild": Series("wildcard filters +/N/# that match nothing", "pairs --n=50 --subs={} --away=+/x%u/#",
+                   (10, 10000, BIG)),
+    "deep": Series("levels of the topic", deep, (2, 8, 32)),
+    "tangle": Series("wildcard filters that fail at the last level",
+                     "pairs --n=50 --subs={} --topic=x/x/x/x/x/x/x/x/x/x/%u --away=%w/no", (1, 32, 1024)),
+    "retained": Series("retained messages, besides 50 pairs", "pairs --n=50 --retained={}", (10, 10000, BIG)),
+    "retain": Series("setting a retained message, of so many",
+                     "retain --n=10 --inflight=100 --window=100 --messages={}", (100, 10000, BIG), key="set_cpu_us"),
+}
 COLOURS = {"mosquitto": "#b3541e", "ceiling": "#888888", "caddis": "#1e6fb3"}
 
 
-def measure(kind, folder, args):
+def measure(kind, folder, series, x):
     broker = kind(folder, durable=True)
     try:
         broker.start()
-        result = broker.load((args + " " + FLOW).split())
+        result = broker.load(series.arguments(x))
     except Failed as why:
         note(f"! {why}")
         return None
     finally:
         broker.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    if result["lost"] or result["repeated"]:
-        note(f"! {kind.name}, {args}: {result['lost']:.0f} lost, {result['repeated']:.0f} repeated")
-    return result["cpu_us"], result["rss_kb"] / 1024
+    if result.get("lost") or result.get("repeated"):
+        note(f"! {kind.name}, {series.title}: {result['lost']:.0f} lost, {result['repeated']:.0f} repeated")
+    return result[series.key], result.get("rss_kb", 0) / 1024
 
 
 def run_all(folder):
     """[(title, {broker: [(x, us, MB), ...]})]"""
     found = []
-    for title, brokers, points in SERIES:
+    for name, series in SERIES.items():
+        if ONLY and name not in ONLY:
+            continue
         lines = {}
-        for kind in brokers:
-            for x, args in points:
-                note(f"{title}: {x:,}, {kind.name}")
-                figures = measure(kind, os.path.join(folder, "broker"), args)
+        for kind in (b for b in series.brokers if not BROKERS or b.name in BROKERS):
+            for x in series.xs:
+                note(f"{series.title}: {x:,}, {kind.name}")
+                figures = measure(kind, os.path.join(folder, "broker"), series, x)
                 if figures is not None:
                     lines.setdefault(kind.name, []).append((x, *figures))
-        found.append((title, lines))
+        found.append((series.title, lines))
     return found
 
 
@@ -63,7 +92,7 @@ def table(found):
         xs = sorted({point[0] for points in lines.values() for point in points})
         out.append(f"{title:52}" + "".join(f"{x:>20,}" for x in xs))
         for name, points in lines.items():
-            cells = {x: f"{us:.2f} us {mb:,.0f} MB" for x, us, mb in points}
+            cells = {x: f"{us:.2f} us" + (f" {mb:,.0f} MB" if mb else "") for x, us, mb in points}
             out.append(f"  {name:50}" + "".join(f"{cells.get(x, '-'):>20}" for x in xs))
     return "CPU per message (QoS 1) and resident memory\n" + "\n".join(out) + "\n"
 
@@ -110,12 +139,20 @@ def plot(found):
            'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     for i, (title, lines) in enumerate(found):
         out += panel(title, lines, i % 2 * WIDTH, i // 2 * HEIGHT)
-    out += [f'<text x="{MARGIN}" y="{rows * HEIGHT + 8}">CPU of the broker in us per delivered message, QoS 1</text>',
+    out += [f'<text x="{MARGIN}" y="{rows * HEIGHT + 8}">CPU of the broker in us per message, QoS 1; '
+            'both axes are logarithmic</text>',
             "</svg>"]
     return "\n".join(out) + "\n"
 
 
 def main():
+    strangers = set(BROKERS) - {kind.name for kind in ALL}
+    if strangers:
+        sys.exit(f"BROKERS: no {', '.join(sorted(strangers))}; there are {', '.join(kind.name for kind in ALL)}")
+    unknown = set(ONLY) - set(SERIES)
+    if unknown:
+        sys.exit(f"RUNS: no {', '.join(sorted(unknown))}; there are {', '.join(SERIES)}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     folder = scratch()
     try:
         found = run_all(folder)

@@ -23,12 +23,12 @@ static struct client *make_clients(const char *kind, uint32_t n, const char *fil
 }
 
 /* One client after the other, so that at most one SUBSCRIBE waits for its answer. */
-static void subscribe_background(struct pool *p, struct client *c, uint32_t subs)
+static void subscribe_background(struct pool *p, struct client *c, const char *filter, uint32_t subs)
 {
     for (uint32_t done = 0; done < subs; done += SUBS_PACKET) {
         uint32_t n = subs - done < SUBS_PACKET ? subs - done : SUBS_PACKET, before = p->settled;
 
-        client_subscribe_many(p, &c[done / SUBS_EACH], "away/%u/state", done, n);
+        client_subscribe_many(p, &c[done / SUBS_EACH], filter, done, n);
         while (p->settled == before && p->dropped == 0)
             pool_turn(p, 1000000000);
     }
@@ -64,7 +64,7 @@ static uint32_t open_background(struct pool *p, const struct options *o, struct 
     for (uint32_t i = 0; i < o->idle + holders; i++)
         c[i].durable = false;
     clients_open(p, c, o->idle + holders, o->parallel);
-    subscribe_background(p, c + o->idle, o->subs);
+    subscribe_background(p, c + o->idle, o->away, o->subs);
     if (o->retained > 0)
         fill_retained(p, o);
     return o->idle + holders;
@@ -114,7 +114,7 @@ static void measure(struct flow *f)
 void scene_flow(const struct options *o, enum shape shape)
 {
     uint32_t pubs = shape == SHAPE_FANOUT ? 1 : o->n, subs = shape == SHAPE_FANIN ? 1 : o->n, background;
-    const char *topic = shape == SHAPE_PAIRS ? "flow/%u" : "flow/0";
+    const char *topic = shape == SHAPE_PAIRS ? o->topic : "flow/0";
     struct client *others, *sub;
     struct watch_sample s;
     struct watch w;
