@@ -145,8 +145,9 @@ static void write_ack(struct broker *b, struct conn *c, enum packet type, uint16
     w = wr_make(p, n);
     ack_encode(type, pid, c->version, reason, why, &w);
     METRIC(b, MESSAGES_SENT)++;
-    /* The client's own window opens with what ends its exchange. */
-    if ((type == PKT_PUBACK || type == PKT_PUBCOMP || (type == PKT_PUBREC && reason >= R_UNSPECIFIED)) && c->receiving > 0)
+    /* The client's own window opens with what ends its exchange, not with a PUBREL that belongs to none. */
+    if ((type == PKT_PUBACK || (type == PKT_PUBCOMP && reason == R_OK) ||
+         (type == PKT_PUBREC && reason >= R_UNSPECIFIED)) && c->receiving > 0)
         c->receiving--;
 }
 
