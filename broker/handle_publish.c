@@ -27,13 +27,11 @@ static uint8_t *room_get(struct room *r, size_t n)
 }
 
 /* Answers QoS 1 and 2 with a refusal where the version can say it; a 3.x client gets its acknowledgement, because the
- * alternative is a client that sends the same again for ever. */
+ * alternative is a client that sends the same again for ever. Nothing is remembered: sent again it is refused again. */
 static enum reason refuse(struct broker *b, struct conn *c, const struct publish *p, enum reason why)
 {
     if (p->qos == 0)
         return R_OK;
-    if (c->version < MQTT_50 && p->qos == 2 && !session_inbound(c->session, p->packet_id))
-        return R_UNSPECIFIED;
     if (c->receiving < UINT16_MAX)
         c->receiving++;
     conn_ack(b, c, p->qos == 1 ? PKT_PUBACK : PKT_PUBREC, p->packet_id, c->version == MQTT_50 ? why : R_OK, 0, NULL);
