@@ -582,6 +582,29 @@ START_TEST(bytes_changed)
 }
 END_TEST
 
+/* No page of the index is damaged, but it knows client ids that its table does not have. */
+START_TEST(index_of_other_rows)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    sqlite3 *db;
+
+    fill(p, 3, 3);
+    persist_close(&p);
+    ck_assert_int_eq(sqlite3_open(test_store, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "CREATE TABLE other (a INTEGER PRIMARY KEY, b TEXT NOT NULL UNIQUE) STRICT;"
+                                  "PRAGMA writable_schema = ON;"
+                                  "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name ="
+                                  " 'other') WHERE name = 'session'; DELETE FROM sqlite_schema WHERE tbl_name = 'other'",
+                                  NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    OK(persist_begin(p));
+    OK(put_session(p, 77, "client-1"));
+    OK(persist_commit(p));
+    persist_close(&p);
+}
+END_TEST
+
 START_TEST(table_missing)
 {
     struct persist *p;
@@ -663,6 +686,7 @@ static Suite *suite(void)
     tcase_add_test(t, several_pages_lost);
     tcase_add_loop_test(t, truncated, 0, 2);
     tcase_add_loop_test(t, bytes_changed, 0, 3);
+    tcase_add_test(t, index_of_other_rows);
     tcase_add_test(t, table_missing);
     tcase_add_test(t, hostile_rows_are_not_salvaged);
     tcase_add_test(t, half_installed);
