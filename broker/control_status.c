@@ -162,8 +162,8 @@ static void store_text(struct broker *b, const struct figures *f, struct control
              "for a commit, %" PRIu64 " commits for the disk\n", f->store.commits, f->store.syncs,
              METRIC(b, COMMITS_FAILED), f->changes, f->undurable);
     if (b->journal.lost_rows > 0 || b->journal.salvaged_rows > 0)
-        text_add(out, "salvage        the store was damaged at the start: %" PRIu64 " rows salvaged, %" PRIu64 " lost\n",
-                 b->journal.salvaged_rows, b->journal.lost_rows);
+        text_add(out, "salvage        the store was damaged at the start: %" PRIu64 " rows salvaged, %" PRIu64
+                 " lost\n", b->journal.salvaged_rows, b->journal.lost_rows);
     wear_text(f, out);
 }
 
@@ -296,8 +296,8 @@ static void status_json(struct broker *b, const struct figures *f, struct contro
     text_add(out, "\"clients\": {\"online\": %u, \"offline\": %u, \"peak\": %u},\n", b->sessions.online,
              b->sessions.count - b->sessions.online, b->session_peak);
     text_add(out, "\"subscriptions\": {\"count\": %u, \"shared\": %u},\n", b->subs.count, b->subs.shared_count);
-    text_add(out, "\"retained\": {\"count\": %u, \"bytes\": %" PRIu64 ", \"memory_count\": %u, \"memory_bytes\": %" PRIu64
-             "},\n", b->retain.count, b->retain.bytes, b->retain.ram_count, b->retain.ram_bytes);
+    text_add(out, "\"retained\": {\"count\": %u, \"bytes\": %" PRIu64 ", \"memory_count\": %u, \"memory_bytes\": "
+             "%" PRIu64 "},\n", b->retain.count, b->retain.bytes, b->retain.ram_count, b->retain.ram_bytes);
     text_add(out, "\"queued\": {\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"sessions\": %u, \"inflight\": %"
              PRIu64 "},\n", f->waiting, f->waiting_bytes, f->waiting_sessions, f->inflight);
     memory_json(f, out);

@@ -406,8 +406,12 @@ static uint8_t walk_qos(const struct walk *w, const struct retained *r)
 static bool may_want(const struct session *s, const struct retained *r)
 {
     uint8_t topic[TREE_PATH_MAX];
+    size_t len;
 
-    return s->rights == NULL || auth_may_read(s, (struct view){ topic, tree_path(r->node, topic, sizeof topic) });
+    if (s->rights == NULL)
+        return true;
+    len = tree_path(r->node, topic, sizeof topic);
+    return auth_may_read(s, (struct view){ topic, len });
 }
 
 static void deliver(struct broker *b, struct session *s, const struct walk *w, struct msg *m)

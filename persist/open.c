@@ -129,7 +129,8 @@ static bool log_alone(struct persist *p)
 }
 
 /* *state: DB_DAMAGED if what lies there can't be given to SQLite, else DB_READY. */
-static bool file_fits(struct persist *p, struct persist_open_info *info, bool *created, enum db_state *state, char **why)
+static bool file_fits(struct persist *p, struct persist_open_info *info, bool *created, enum db_state *state,
+                      char **why)
 {
     struct stat st;
     int fd;

@@ -61,8 +61,8 @@ bool pair_check(struct persist *p, char *moved, size_t size, char **why)
     shm = sqlite3_mprintf("%s-shm", p->o.path);
     ok = from != NULL && shm != NULL && (unlink(shm) == 0 || errno == ENOENT) && rename(from, moved) == 0 &&
          db_sync_dir(p->o.path) == 0;
-    if (!ok && asprintf(why, "store %s: %s-wal belongs to another file and can't be moved away: %s", p->o.path, p->o.path,
-                        strerror(errno)) < 0)
+    if (!ok && asprintf(why, "store %s: %s-wal belongs to another file and can't be moved away: %s", p->o.path,
+                        p->o.path, strerror(errno)) < 0)
         *why = NULL;
     sqlite3_free(from);
     sqlite3_free(shm);

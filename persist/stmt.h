@@ -77,7 +77,8 @@
     X(MESSAGE_LEAVE,  HOT,  "DELETE FROM message WHERE message_id = ?1" \
                             " AND NOT EXISTS (SELECT 1 FROM queue WHERE message_id = ?1 AND shared)") \
     X(QUEUE_PUT,      HOT,  "INSERT INTO queue (session_id, position, message_id, qos, retain, state, packet_id," \
-                            " shared, subscription_identifiers, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
+                            " shared, subscription_identifiers, bytes)" \
+                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
                             " ON CONFLICT (session_id, position) DO UPDATE SET state = ?6, packet_id = ?7") \
     X(QUEUE_STATE,    HOT,  "UPDATE queue SET state = ?3, packet_id = ?4 WHERE session_id = ?1 AND position = ?2") \
     X(QUEUE_DEL,      HOT,  "DELETE FROM queue WHERE session_id = ?1 AND position = ?2") \
@@ -87,7 +88,8 @@
     X(QUEUE_OLDEST,   HOT,  "SELECT q.position, q.message_id, q.shared, " QUEUE_BYTES " FROM queue q" \
                             " WHERE q.session_id = ?1 AND q.state = 0 ORDER BY q.position LIMIT 1") \
     X(QUEUE_PAGE,     HOT,  "SELECT " MESSAGE_COLUMNS ", m.payload, q.position, q.message_id, q.qos, q.retain," \
-                            " q.state, q.packet_id, q.shared, q.subscription_identifiers, " QUEUE_BYTES ", m.message_id" \
+                            " q.state, q.packet_id, q.shared, q.subscription_identifiers, " QUEUE_BYTES "," \
+                            " m.message_id" \
                             " FROM queue q LEFT JOIN message m ON m.message_id = q.message_id" \
                             " WHERE q.session_id = ?1 AND q.position > ?2 ORDER BY q.position") \
     X(RETAINED_PUT,   HOT,  "INSERT INTO retained (retained_id, received_at, expires_at, qos, publisher," \

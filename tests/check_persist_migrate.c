@@ -173,7 +173,8 @@ START_TEST(version_1_damaged)
     ck_assert_int_eq(side_int("PRAGMA user_version"), 1);
     p = open_with(&salvaging, PERSIST_SALVAGED);
     persist_close(&p);
-    ck_assert_str_eq(side_text("SELECT group_concat(position || ':' || bytes) FROM queue"), "12:12,14:3,15:100003,13:12");
+    ck_assert_str_eq(side_text("SELECT group_concat(position || ':' || bytes) FROM queue"),
+                     "12:12,14:3,15:100003,13:12");
     ck_assert_int_eq(side_int("SELECT count(*) FROM retained"), 1);
     ck_assert_int_eq(side_int("PRAGMA user_version"), SCHEMA_VERSION);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What the store costs: bytes written and CPU per message at steady rates, memory and start-up with long queues, and
-how fast they drain; what others feel while the disk is slow; and the rows about the store of the table of targets, in one
-round. See README.
+how fast they drain; what others feel while the disk is slow; and the rows about the store of the table of targets, in
+one round. See README.
 SPDX-License-Identifier: GPL-2.0-or-later"""
 
 import os
