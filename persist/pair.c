@@ -41,9 +41,13 @@ void pair_note(struct persist *p)
         return;
     len = snprintf(text, sizeof text, "%ld\ndatabase %llu\nlog %llu\n", (long)getpid(),
                    (unsigned long long)database.st_ino, (unsigned long long)log.st_ino);
-    /* Only a safety net: without it nothing is moved aside. */
-    if (ftruncate(p->lock_fd, 0) == 0 && pwrite(p->lock_fd, text, (size_t)len, 0) == len)
+    /* Only a safety net: without it nothing is moved aside. What it said of another database must not come back, though:
+     * after a power cut its log could be taken for a leftover. */
+    if (ftruncate(p->lock_fd, 0) == 0 && pwrite(p->lock_fd, text, (size_t)len, 0) == len &&
+        p->pair.database != 0 && p->pair.database != database.st_ino)
         fdatasync(p->lock_fd);
+    p->pair.database = database.st_ino;
+    p->pair.log = log.st_ino;
 }
 
 bool pair_check(struct persist *p, char *moved, size_t size, char **why)
