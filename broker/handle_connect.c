@@ -238,7 +238,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
         s = session_new(b, ident, expiry_s > 0);
         if (s == NULL)
             return R_SERVER_UNAVAILABLE;
-        /* CONNACK promises a session that will be there, and its will with it [MQTT311-3.1.2-8]. */
+        /* CONNACK promises a session that will be there. */
         if (s->durable)
             e->seq = journal_next(b);
     } else {
@@ -290,8 +290,15 @@ static enum reason attach_with_will(struct broker *b, struct conn *c, struct ent
         r = R_NOT_AUTHORIZED;
     if (r == R_OK)
         r = attach(b, c, e);
-    if (r == R_OK && (!auth_attach(b, c->session, c) || !will_set(b, c->session, &e->p, topic)))
-        conn_close(b, c, CLOSE_NO_MEMORY);
+    if (r == R_OK) {
+        bool had_will = c->session->will != NULL;
+
+        if (!auth_attach(b, c->session, c) || !will_set(b, c->session, &e->p, topic))
+            conn_close(b, c, CLOSE_NO_MEMORY);
+        /* CONNACK promises the new will, and that the old one does not come [MQTT-3.1.2-8], [MQTT5-3.1.3-9]. */
+        else if (c->session->durable && (had_will || e->p.has_will))
+            e->seq = journal_next(b);
+    }
     mem_free(MEM_OTHER, room);
     return r;
 }
