@@ -188,7 +188,7 @@ static uint64_t next_restart(void)
 {
     if (calms_to_live > 0)
         return UINT64_MAX;
-    return now_ms() + (chance(5) ? rnd(100) : rnd(quick ? 2000 : 15000));
+    return now_ms() + (chance(5) ? rnd(100) : rnd(quick ? 2000 : 8000));
 }
 
 static void load(uint64_t ms)
