@@ -11,6 +11,8 @@
 
 /* What nobody waits for is written after this long, if no other commit took it along. */
 #define LAZY_MS 5000
+/* Or when there are so many changes: nobody is to wait for a long commit. */
+#define LAZY_MARKS 2000
 /* A failed commit is tried again: soon when somebody held the lock, else once a second. */
 #define RETRY_FIRST_MS 10
 #define RETRY_BUSY_MS  250
@@ -56,6 +58,8 @@ static void lazily(struct broker *b)
     if (!j->lazy)
         j->lazy_by_ms = b->now_ms + LAZY_MS;
     j->lazy = true;
+    if (++j->lazy_marks == LAZY_MARKS && j->lazy_by_ms > j->last_commit_ms + b->cfg->commit_interval_ms)
+        j->lazy_by_ms = j->last_commit_ms + b->cfg->commit_interval_ms;
 }
 
 /* ---- marks ---- */

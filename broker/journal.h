@@ -97,6 +97,7 @@ struct journal {
     bool upkeep;                    /* there was a commit since the last upkeep */
     bool want;                      /* somebody waits for the next commit */
     bool lazy;                      /* there are changes that must be written by lazy_by_ms */
+    unsigned lazy_marks;            /* changes since the last commit that nobody waits for */
     bool async;                     /* commits need a sync to be durable */
     bool broken;                    /* a mark could not be kept, or the device lost data: the broker must end */
     uint64_t salvaged_rows, lost_rows;              /* at the start, from a damaged store */

@@ -328,6 +328,7 @@ enum persist_rc journal_write(struct broker *b)
     }
     j->seq++;
     j->want = j->lazy = false;
+    j->lazy_marks = 0;
     while (!list_empty(&j->due))
         written(b, LIST_ENTRY(j->due.next, struct delivery, mark));
     while (!list_empty(&j->changed))

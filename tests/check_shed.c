@@ -270,6 +270,25 @@ START_TEST(drops_take_no_room)
 }
 END_TEST
 
+/* Changes that nobody waits for do not pile up until their commit would take long. */
+START_TEST(no_commit_grows_large)
+{
+    uint64_t before = lab.b->journal.seq;
+
+    for (unsigned i = 0; i < 10000; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "many/%u", i);
+        lab_publish(&lab, V5, name, 10, 0, true, 0, 0);
+        if (i % 100 == 99)
+            lab_pass(&lab, 1, 1);
+    }
+    ck_assert_uint_eq(lab.b->retain.count, 10001);
+    ck_assert_uint_ge(lab.b->journal.seq - before, 4);
+    ck_assert_uint_le(lab.b->journal.seq - before, 6);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("shed");
@@ -289,6 +308,7 @@ int main(void)
     tcase_add_test(t, and_all_is_well_again);
     tcase_add_test(t, a_flood_stays_below);
     tcase_add_test(t, drops_take_no_room);
+    tcase_add_test(t, no_commit_grows_large);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
