@@ -444,7 +444,7 @@ START_TEST(kernel_without_aio)
     struct persist_stats st;
 
     ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    /* Refused where the kernel has no filters, and by qemu. What is without AIO anyway can still show the first case. */
+    /* Refused where the kernel has no filters, and by qemu. What has no AIO anyway can still show the first case. */
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0) {
         ck_assert_int_eq(errno, EINVAL);
         if (_i == 1 || kernel_has_aio())

@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import shutil
+import signal
 import sys
 
 from brokers import BUILD, Caddis, Failed, Forwarder, Mosquitto, note, scratch
@@ -83,6 +84,7 @@ def run_all(folder):
                 if figures is not None:
                     lines.setdefault(kind.name, []).append((x, *figures))
         found.append((series.title, lines))
+        print(table(found[-1:]), end="", flush=True)
     return found
 
 
@@ -94,7 +96,7 @@ def table(found):
         for name, points in lines.items():
             cells = {x: f"{us:.2f} us" + (f" {mb:,.0f} MB" if mb else "") for x, us, mb in points}
             out.append(f"  {name:50}" + "".join(f"{cells.get(x, '-'):>20}" for x in xs))
-    return "CPU per message (QoS 1) and resident memory\n" + "\n".join(out) + "\n"
+    return "\n".join(out) + "\n"
 
 
 WIDTH, HEIGHT, MARGIN = 420, 260, 48
@@ -153,12 +155,13 @@ def main():
     if unknown:
         sys.exit(f"RUNS: no {', '.join(sorted(unknown))}; there are {', '.join(SERIES)}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))     # the broker goes too
     folder = scratch()
+    print("CPU per message (QoS 1) and resident memory")
     try:
         found = run_all(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table(found), end="")
     for name, text in (("bench-scale.txt", table(found)), ("bench-scale.svg", plot(found))):
         with open(os.path.join(BUILD, name), "w") as out:
             out.write(text)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""What a running caddis takes: private memory at idle, and what each connection, session, subscription, retained message
-and TLS connection adds. `make sizes` runs it; README says more.
+"""What a running caddis takes: private memory at idle, and what each connection, session, subscription, retained
+message and TLS connection adds. `make sizes` runs it; README says more.
 SPDX-License-Identifier: GPL-2.0-or-later"""
 
 import json
