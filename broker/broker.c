@@ -23,6 +23,14 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#ifdef CADDIS_DEBUG_CHECKS
+#define CHECK_TURN(b)  broker_check(b)
+#define CHECK_STORE(b) broker_check_store((b), false)
+#else
+#define CHECK_TURN(b)  ((void)(b))
+#define CHECK_STORE(b) ((void)(b))
+#endif
+
 /* ---- signals ---- */
 
 static void signal_ready(struct loop_source *src, unsigned events, void *arg)
@@ -460,6 +468,7 @@ static void say_goodbye(struct broker *b)
     if (journal_on(j) && !j->broken && journal_commit_now(b) && persist_sync_wait(j->db) == PERSIST_OK) {
         j->durable = j->seq;
         j->syncing = 0;
+        CHECK_STORE(b);
         conn_release_all(b);
         conn_flush(b);
     }
@@ -483,6 +492,7 @@ int broker_run(struct broker *b)
     while (!b->stopping) {
         loop_wait(&b->loop, wait_ms(b), read_clocks, b);
         broker_turn(b);
+        CHECK_TURN(b);
     }
     say_goodbye(b);
     return b->exit_code;
