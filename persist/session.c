@@ -6,23 +6,23 @@
 
 enum { SLICE = 64 };    /* queue rows deleted between two looks */
 
-/* The session that has this client id; 0: none, or db_fail() was called and the transaction has failed. */
-static int64_t owner_of(struct persist *p, struct blob client_id)
+/* The session that has this client id, whatever its number. false: none, or db_fail() was called and the transaction has
+ * failed. */
+static bool owner_of(struct persist *p, struct blob client_id, int64_t *id)
 {
     sqlite3_stmt *st = stmt_change(p, STMT_SESSION_ID);
-    int64_t id = 0;
     int rc;
 
     if (st == NULL)
-        return 0;
+        return false;
     bind_text(st, 1, client_id);
     rc = sqlite3_step(st);
     if (rc == SQLITE_ROW)
-        id = sqlite3_column_int64(st, 0);
+        *id = sqlite3_column_int64(st, 0);
     sqlite3_reset(st);
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
         db_fail(p, rc, "find a session");
-    return id;
+    return rc == SQLITE_ROW;
 }
 
 enum persist_rc persist_session_put(struct persist *p, const struct persist_session *s)
@@ -52,8 +52,7 @@ enum persist_rc persist_session_put(struct persist *p, const struct persist_sess
         if (rc != SQLITE_CONSTRAINT_UNIQUE || evicted)
             return db_fail(p, rc, "store a session");
         /* The client had another session, which ends here. */
-        other = owner_of(p, s->client_id);
-        if (other == 0)
+        if (!owner_of(p, s->client_id, &other))
             return p->tx == TX_FAILED ? p->tx_rc : db_fail(p, rc, "store a session");
         if (persist_session_del(p, other, SLICE, &more) != PERSIST_OK)
             return p->tx_rc;

@@ -143,7 +143,9 @@ END_TEST
 
 /* Numbers that leave no room for new ones, or are none. Whoever comes afterwards gets one of its own. */
 static const char *const numbers[] = {
-    "UPDATE session SET session_id = 9223372036854775807",
+    "UPDATE session SET session_id = 9223372036854775807, client_id = 'later'",
+    "UPDATE session SET session_id = 0, client_id = 'later'",
+    "UPDATE session SET session_id = -5, client_id = 'later'",
     "UPDATE queue SET position = 9223372036854775807 WHERE position = (SELECT max(position) FROM queue)",
     "UPDATE queue SET message_id = 9223372036854775807; UPDATE message SET message_id = 9223372036854775807 WHERE"
     " message_id = (SELECT max(message_id) FROM message)",
