@@ -107,7 +107,7 @@
                             " (SELECT client_id, reason FROM dropped ORDER BY last_at DESC LIMIT -1 OFFSET ?1)") \
     X(EACH_SESSION,   COLD, "SELECT session_id, client_id, protocol_version, username, expiry_interval, connected_at," \
                             " disconnected_at, resend_to FROM session") \
-    X(EACH_ENDED,     COLD, "SELECT session_id FROM ended_session") \
+    X(EACH_ENDED,     COLD, "SELECT e.session_id, " KNOWN("e") " FROM ended_session e") \
     X(EACH_WILL,      COLD, "SELECT w.session_id, w.topic, w.qos, w.retain, w.delay_interval, w.publish_at," \
                             " w.expiry_interval, w.properties, w.payload, " KNOWN("w") " FROM will w") \
     X(EACH_SUB,       COLD, "SELECT u.session_id, u.topic_filter, u.qos, u.no_local, u.retain_as_published," \

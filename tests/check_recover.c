@@ -178,6 +178,20 @@ START_TEST(there_is_always_a_next_number)
 }
 END_TEST
 
+/* A session that is there is not deleted because something says that it has ended. */
+START_TEST(ended_and_alive)
+{
+    publish(QUEUED_MESSAGES);
+    restart_with("INSERT INTO ended_session SELECT session_id FROM session");
+    lab_pass(&lab, 20000, 1000);
+    ck_assert_uint_eq(fetch(), QUEUED_MESSAGES);
+    lab_check_store(&lab, false);
+    lab_stop(&lab);
+    ck_assert(lab_start(&lab));
+    ck_assert_ptr_nonnull(session_find(&lab.b->sessions, (struct view){ (const uint8_t *)"away", 4 }));
+}
+END_TEST
+
 START_TEST(retained_and_will)
 {
     const struct lab_connect with_will = { .id = "w", .version = MQTT_50, .expiry_s = 1000, .will_topic = "q/will",
@@ -234,6 +248,7 @@ int main(void)
     tcase_add_test(t, pages_of_nothing_but_bad_rows);
     tcase_add_test(t, store_stays_as_it_should_be);
     tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
+    tcase_add_test(t, ended_and_alive);
     tcase_add_test(t, retained_and_will);
     tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
