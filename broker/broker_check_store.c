@@ -220,7 +220,9 @@ bool broker_check_store(struct broker *b, bool ours)
     for (size_t i = 0; i < c.n; i++) {
         const struct account *a = &c.v[i];
 
-        assert(a->row && a->subs == a->s->sub_count && a->inbound == a->s->flow->inbound.count);
+        assert(a->row);
+        assert(a->subs == a->s->sub_count);
+        assert(a->inbound == a->s->flow->inbound.count);
         assert(a->will == a->s->will_row);
         check_queue(a, ours);
     }
