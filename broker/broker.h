@@ -38,6 +38,7 @@ struct broker {
     unsigned listener_count;
     struct link logins;             /* struct login.queue */
     struct link turn;               /* struct conn.turn: something is due */
+    uint8_t due;                    /* enum due: for any of them, perhaps */
     struct link holding;            /* struct holds.all */
     struct sessions sessions;
     struct subs subs;

@@ -330,7 +330,7 @@ static void check_conn(const struct broker *b, struct census *c, const struct co
     const struct rest *r = conn->rest;
 
     assert(conn->source.fd >= 0);
-    assert((conn->due != 0) == link_used(&conn->turn));
+    assert((conn->due != 0) == link_used(&conn->turn) && (conn->due & ~b->due) == 0);
     assert(conn->session == NULL || conn->session->conn == conn);
     assert(conn->state != CONN_UP || conn->session != NULL || conn_closing(conn));
     assert(r == NULL || (r->len > 0 && r->len <= r->cap && (r->need == 0 || r->cap <= r->need)));

@@ -449,12 +449,16 @@ void conn_due(struct broker *b, struct conn *c, enum due what)
     if (c->due == 0)
         list_push(&b->turn, &c->turn);
     c->due |= (uint8_t)what;
+    b->due |= (uint8_t)what;
 }
 
 static void phase(struct broker *b, enum due what, void (*work)(struct broker *b, struct conn *c))
 {
     struct link todo;
 
+    if ((b->due & what) == 0)
+        return;
+    b->due &= (uint8_t)~(unsigned)what;
     list_init(&todo);
     list_splice(&todo, &b->turn);
     while (!list_empty(&todo)) {
@@ -502,6 +506,8 @@ void conn_reap(struct broker *b)
 {
     struct link *l = b->turn.next;
 
+    if ((b->due & DUE_END) == 0)
+        return;
     while (l != &b->turn) {
         struct link *before = l->prev;
         struct conn *c = LIST_ENTRY(l, struct conn, turn);
@@ -512,4 +518,5 @@ void conn_reap(struct broker *b)
         }
         l = l->next;
     }
+    b->due &= (uint8_t)~DUE_END;
 }
