@@ -159,7 +159,7 @@ void delivery_page_out(struct broker *b, struct delivery *d)
     assert(d->stored && d->in_tail);
     if (d->state == QUEUED)
         s->flow->queued--;              /* its bytes stay in queued_bytes: it still waits */
-    else
+    else if (s->parked < UINT16_MAX)
         s->parked++;
     s->backlog++;
     unlink_and_free(b, d);

@@ -145,11 +145,12 @@ static int add_queue(void *arg, const struct persist_queue_summary *p)
 {
     struct loading *l = arg;
     struct session *s = by_id(l, p->session_id);
+    uint64_t parked = p->inflight < p->count ? p->inflight : p->count;
 
     if (s == NULL)
         return 0;
     s->backlog = p->count < UINT32_MAX ? (uint32_t)p->count : UINT32_MAX;
-    s->parked = p->inflight < s->backlog ? (uint32_t)p->inflight : s->backlog;
+    s->parked = parked < UINT16_MAX ? (uint16_t)parked : UINT16_MAX;        /* there are no more packet ids */
     s->queued_bytes = p->bytes;
     if (s->disconnected_ms == 0)        /* sent, perhaps, and the state not yet written */
         s->resend_to = p->last;

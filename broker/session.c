@@ -28,46 +28,57 @@ void sessions_fini(struct sessions *t)
     t->slots = NULL;
 }
 
+/* Computed anew each time: that is cheaper than to keep it in every session. */
+static uint32_t slot_of(const struct sessions *t, struct view id)
+{
+    return (uint32_t)hash_bytes(&t->key, 0, id.p, id.len) & t->mask;
+}
+
 struct session *session_find(const struct sessions *t, struct view id)
 {
-    uint32_t h = (uint32_t)hash_bytes(&t->key, 0, id.p, id.len);
-
-    for (struct session *s = t->slots[h & t->mask]; s != NULL; s = s->hash_next)
-        if (s->hash == h && s->ident->id_len == id.len && memcmp(s->ident->data, id.p, id.len) == 0)
+    for (struct session *s = t->slots[slot_of(t, id)]; s != NULL; s = s->hash_next)
+        if (s->ident->id_len == id.len && memcmp(s->ident->data, id.p, id.len) == 0)
             return s;
     return NULL;
+}
+
+static void link_in(struct sessions *t, struct session *s)
+{
+    struct session **at = &t->slots[slot_of(t, ident_id(s->ident))];
+
+    s->hash_next = *at;
+    *at = s;
 }
 
 /* Keeps about one session per slot. Failing to resize only costs time. */
 static void resize(struct sessions *t, uint32_t size)
 {
-    struct session **slots = mem_zero(MEM_SESSION, size * sizeof(struct session *));
+    struct session **slots = mem_zero(MEM_SESSION, size * sizeof(struct session *)), **old = t->slots;
+    uint32_t old_mask = t->mask;
 
     if (slots == NULL)
         return;
-    for (uint32_t i = 0; i <= t->mask; i++)
-        for (struct session *s = t->slots[i], *next; s != NULL; s = next) {
-            next = s->hash_next;
-            s->hash_next = slots[s->hash & (size - 1)];
-            slots[s->hash & (size - 1)] = s;
-        }
-    mem_free(MEM_SESSION, t->slots);
     t->slots = slots;
     t->mask = size - 1;
+    for (uint32_t i = 0; i <= old_mask; i++)
+        for (struct session *s = old[i], *next; s != NULL; s = next) {
+            next = s->hash_next;
+            link_in(t, s);
+        }
+    mem_free(MEM_SESSION, old);
 }
 
 static void table_add(struct sessions *t, struct session *s)
 {
     if (t->count > t->mask)
         resize(t, (t->mask + 1) * 2);
-    s->hash_next = t->slots[s->hash & t->mask];
-    t->slots[s->hash & t->mask] = s;
+    link_in(t, s);
     t->count++;
 }
 
 static void table_remove(struct sessions *t, struct session *s)
 {
-    struct session **at = &t->slots[s->hash & t->mask];
+    struct session **at = &t->slots[slot_of(t, ident_id(s->ident))];
 
     while (*at != s)
         at = &(*at)->hash_next;
@@ -84,7 +95,7 @@ struct session *session_each(const struct sessions *t, const struct session *s)
     if (s != NULL && s->hash_next != NULL)
         return s->hash_next;
     if (s != NULL)
-        at = (s->hash & t->mask) + 1;
+        at = slot_of(t, ident_id(s->ident)) + 1;
     for (; at <= t->mask; at++)
         if (t->slots[at] != NULL)
             return t->slots[at];
@@ -166,7 +177,6 @@ static void expired(struct timer *t, void *arg)
 struct session *session_new(struct broker *b, struct ident *ident, bool durable)
 {
     struct session *s = mem_zero(MEM_SESSION, sizeof *s);
-    struct view id = ident_id(ident);
 
     if (s == NULL) {
         ident_unref(&ident);
@@ -174,7 +184,6 @@ struct session *session_new(struct broker *b, struct ident *ident, bool durable)
     }
     s->ident = ident;
     s->flow = no_flow();
-    s->hash = (uint32_t)hash_bytes(&b->sessions.key, 0, id.p, id.len);
     timer_init(&s->timer, expired);
     s->durable = durable;
     if (durable)

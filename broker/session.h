@@ -92,21 +92,20 @@ struct session {
     int64_t connected_ms;           /* wall clock */
     uint64_t promise_seq;           /* the commit that holds the last thing its client was promised */
     uint64_t queued_bytes;          /* of everything QUEUED, backlog and tail included */
-    uint32_t hash;
     uint32_t rows_seq;              /* the commit that deletes the last row that is done with, its lower 32 bits */
     uint32_t route_at;              /* its place in matches.v, if it is there that the session stands */
     uint32_t mark;                  /* its place in journal.sessions + 1; 0: none */
     uint32_t expiry_s;              /* UINT32_MAX: never */
     uint32_t sub_count;
     uint32_t backlog;               /* rows only in the store */
-    uint32_t parked;                /* of these, were in flight when the client left */
     uint32_t dropped;
+    uint16_t parked;                /* of the backlog, were in flight when the client left */
     uint8_t version;
-    bool durable;
-    bool ending;                    /* session_free() is at work: the store forgets it as a whole */
-    bool will_row;                  /* the store has a will for it */
+    bool durable : 1;
+    bool ending : 1;                /* session_free() is at work: the store forgets it as a whole */
+    bool will_row : 1;              /* the store has a will for it */
 };
-_Static_assert(sizeof(struct session) <= 176, "there can be 100,000 of these, most of them offline");
+_Static_assert(sizeof(struct session) <= 168, "there can be 100,000 of these, most of them offline");
 
 struct sessions {
     struct hash_key key;
