@@ -319,8 +319,9 @@ const char *subs_judge(const struct subs *t, unsigned stream, uint32_t number, c
     if (p->retain && !streams[stream].kind->kept)
         return "with RETAIN set";
     live = judge_live(t, stream, at, p, v);
-    if (!p->retain || (live == NULL && got->got == 0))
+    if (!p->retain)
         return live;
+    /* As published and as retained look the same; each subscription brings it once, one way or the other. */
     kept = judge_kept(t, stream, number, p, v, got->got_kept);
     *as_kept = kept == NULL;
     return live == NULL ? NULL : kept;
