@@ -2,8 +2,8 @@
  *
  * A subscriber gets them by a walk: the messages that match are collected when it subscribes, and sent some each turn,
  * so that a filter with a million retained messages stops nobody else and needs no room in a queue. What is replaced or
- * removed before the walk comes to it is left out: the subscription has brought what replaced it, and nobody may get the
- * older value behind the newer one.
+ * removed before the walk comes to it is left out: the subscription has brought what replaced it, and nobody may get
+ * the older value behind the newer one.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/retain.h"
 

@@ -2,8 +2,8 @@
  *
  *     soak [-t SECONDS] [-s SEED] [-r RATE]
  *
- * CADDIS names the program; SEED and RATE do what the options do. Without -t it is the quick form of `make check`: a few
- * seconds and a few short lives of the broker, one calm. A seed fixes what everybody decides, not how the machine
+ * CADDIS names the program; SEED and RATE do what the options do. Without -t it is the quick form of `make check`: a
+ * few seconds and a few short lives of the broker, one calm. A seed fixes what everybody decides, not how the machine
  * schedules them.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/soak/soak.h"
@@ -103,7 +103,7 @@ void turn(bool ending)
     unsigned n = all_links(links);
 
     for (unsigned i = 0; i < n; i++)
-        p[i] = (struct pollfd){ .fd = links[i]->fd, .events = (short)(links[i]->out.len > 0 ? POLLIN | POLLOUT : POLLIN) };
+        p[i] = (struct pollfd){ links[i]->fd, (short)(links[i]->out.len > 0 ? POLLIN | POLLOUT : POLLIN), 0 };
     p[n] = (struct pollfd){ .fd = server.err, .events = POLLIN };
     poll(p, n + 1, 3);
     for (unsigned i = 0; i < n; i++) {
@@ -151,11 +151,11 @@ static void say(const char *what)
     char watch[128];
 
     watch_line(watch, sizeof watch);
-    printf("soak: %s: %lu sent (%lu again), %lu acknowledged, %lu delivered (%lu again, %lu did not fit), %lu connects, "
-           "%lu cuts, %lu take-overs, %lu subscriptions, %lu wills, %lu kills, %lu stops, %lu reloads, %lu tools, "
+    printf("soak: %s: %lu sent (%lu again), %lu acknowledged, %lu delivered (%lu again, %lu did not fit), "
+           "%lu connects, %lu cuts, %lu take-overs, %lu subscriptions, %lu wills, %lu kills, %lu stops, %lu reloads, %lu tools, "
            "%lu calms; %s\n", what, totals.sent, totals.resent, totals.acked, totals.delivered, totals.again,
-           totals.dropped, totals.connects, totals.cuts, totals.takeovers, totals.subscribes, totals.wills, totals.kills,
-           totals.stops, totals.reloads, totals.tools, totals.calms, watch);
+           totals.dropped, totals.connects, totals.cuts, totals.takeovers, totals.subscribes, totals.wills,
+           totals.kills, totals.stops, totals.reloads, totals.tools, totals.calms, watch);
     fflush(stdout);
 }
 

@@ -1,5 +1,5 @@
-/* The broker, and what its operator does: reloads with good and with broken files, tools, backups, a reader of the store
- * that takes its time.
+/* The broker, and what its operator does: reloads with good and with broken files, tools, backups, a reader of the
+ * store that takes its time.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/soak/soak.h"
 
@@ -267,7 +267,8 @@ static void tool_ended(int status)
     if (tool.life != life || !announced)        /* its broker was taken away under it */
         return;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_about(NULL, NULL, "caddis %s ended with %s %d: %.300s", tool.name, WIFSIGNALED(status) ? "signal" : "status",
+        fail_about(NULL, NULL, "caddis %s ended with %s %d: %.300s", tool.name,
+                   WIFSIGNALED(status) ? "signal" : "status",
                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), answer);
     if (!tool.makes_backup)
         return;
@@ -317,7 +318,8 @@ uint64_t broker_figure(const char *object, const char *name)
 
 static void any_tool(void)
 {
-    static const char *const things[] = { "sessions", "subscriptions", "queue", "inflight", "retained", "dropped", "runs" };
+    static const char *const things[] = { "sessions", "subscriptions", "queue", "inflight", "retained", "dropped",
+                                          "runs" };
     char control[256], store[256], backup[256];
 
     server_path(&server, "control", control, sizeof control);

@@ -4,8 +4,8 @@
  *  M2  At QoS 2 on both sides it comes once. Otherwise a second time only as a resend: by the broker, marked DUP, of a
  *      message that was there before this connection; or because the publisher sent it again.
  *  M3  Messages of a stream appear for the first time in their order at each QoS, and so do the broker's resends.
- *  M4  What is retained is a message that no acknowledged one was sent after. A new subscription does not bring it behind
- *      a later one.
+ *  M4  What is retained is a message that no acknowledged one was sent after. A new subscription does not bring it
+ *      behind a later one.
  *  M5  What comes follows from subscriptions (soak_subs.c), with the QoS, the RETAIN flag and the identifiers they ask
  *      for; it comes before it expires; its payload is what was sent.
  * SPDX-License-Identifier: GPL-2.0-or-later */

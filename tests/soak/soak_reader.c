@@ -93,7 +93,8 @@ static void acknowledge(struct subscriber *r, enum packet type, uint16_t pid)
 
 /* ---- messages ---- */
 
-static void wrong(const struct subscriber *r, unsigned stream, uint32_t number, const struct publish *p, const char *why)
+static void wrong(const struct subscriber *r, unsigned stream, uint32_t number, const struct publish *p,
+                  const char *why)
 {
     note_subject(stream, number);
     fail_about(r->l.id, streams[stream].writer, "%s: message %s %" PRIu32 " (QoS %u%s%s) came %s", r->l.id,
@@ -149,7 +150,8 @@ static void check_again(const struct subscriber *r, unsigned stream, uint32_t nu
 }
 
 /* M3. */
-static void check_order(const struct subscriber *r, unsigned stream, uint32_t number, const struct publish *p, bool first)
+static void check_order(const struct subscriber *r, unsigned stream, uint32_t number, const struct publish *p,
+                        bool first)
 {
     struct stream *s = &streams[stream];
     const struct message *m = model_message(stream, number);

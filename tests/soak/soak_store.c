@@ -139,8 +139,8 @@ static bool retained_agree(sqlite3 *db)
         sqlite3_bind_text(st, 1, s->topic, -1, SQLITE_STATIC);
         if (sqlite3_step(st) != SQLITE_ROW)
             ok = model_may_be_empty(s) || complain("the store has nothing retained for %s", s->topic);
-        else if (sscanf((const char *)sqlite3_column_text(st, 0), "stream=%u number=%" SCNu32, &of, &n) != 2 || of != i ||
-                 n < s->base || n >= s->end || !model_may_be_last(s, n))
+        else if (sscanf((const char *)sqlite3_column_text(st, 0), "stream=%u number=%" SCNu32, &of, &n) != 2 ||
+                 of != i || n < s->base || n >= s->end || !model_may_be_last(s, n))
             ok = complain("the store has something else retained for %s: %.40s", s->topic,
                           (const char *)sqlite3_column_text(st, 0));
     }

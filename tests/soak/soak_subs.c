@@ -195,7 +195,8 @@ static uint8_t lower(uint8_t a, uint8_t b)
     return a < b ? a : b;
 }
 
-/* Each identifier it carries is of a possible subscription, no more often than there are; the certain ones are there. */
+/* Each identifier it carries is of a possible subscription, no more often than there are; those of the certain ones are
+ * there. */
 static const char *judge_ids(const struct subs *t, unsigned stream, struct span at, const struct publish *p)
 {
     unsigned found = 0;

@@ -5,8 +5,8 @@
  *  W2  The median of the last third of its samples against that of the first: heap, resident memory at most an eighth
  *      more, and a little (HEAP_ROOM, RESIDENT_ROOM).
  *      Resident memory under a sanitizer says nothing: it keeps for a while what is freed.
- *  W3  The store over the whole run: the largest of the last third against the first, likewise. Its log is as large as a
- *      reader that held it back has made it until it begins anew: the median of the last third, and never more than
+ *  W3  The store over the whole run: the largest of the last third against the first, likewise. Its log is as large as
+ *      a reader that held it back has made it until it begins anew: the median of the last third, and never more than
  *      LOG_MOST.
  *  W4  At rest no processor time and no wake-ups.
  * SPDX-License-Identifier: GPL-2.0-or-later */
@@ -192,7 +192,8 @@ static void judge(const char *what, const struct series *s, unsigned least, unsi
     last = third(s, WARM_UP, true, percent);
     note("broker", "%s: %" PRIu64 " at first, %" PRIu64 " at last, of %u samples", what, first, last, s->n);
     if (last > first + first / 8 + room)
-        fail_about(NULL, NULL, "GROWS: %s, from %" PRIu64 " to %" PRIu64 " bytes over %u calms", what, first, last, s->n);
+        fail_about(NULL, NULL, "GROWS: %s, from %" PRIu64 " to %" PRIu64 " bytes over %u calms", what, first, last,
+                   s->n);
 }
 
 void watch_verdict(void)
