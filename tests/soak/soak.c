@@ -152,7 +152,8 @@ static void say(const char *what)
 
     watch_line(watch, sizeof watch);
     printf("soak: %s: %lu sent (%lu again), %lu acknowledged, %lu delivered (%lu again, %lu did not fit), "
-           "%lu connects, %lu cuts, %lu take-overs, %lu subscriptions, %lu wills, %lu kills, %lu stops, %lu reloads, %lu tools, "
+           "%lu connects, %lu cuts, %lu take-overs, %lu subscriptions, "
+           "%lu wills, %lu kills, %lu stops, %lu reloads, %lu tools, "
            "%lu calms; %s\n", what, totals.sent, totals.resent, totals.acked, totals.delivered, totals.again,
            totals.dropped, totals.connects, totals.cuts, totals.takeovers, totals.subscribes, totals.wills,
            totals.kills, totals.stops, totals.reloads, totals.tools, totals.calms, watch);
