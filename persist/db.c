@@ -326,11 +326,12 @@ int db_open_read_only(const char *path, sqlite3 **db)
     return rc;
 }
 
+/* SQLite takes a single byte for none: it once wrote one where file systems could not lock empty files. */
 bool db_log_alone(const char *path)
 {
     char *wal = sqlite3_mprintf("%s-wal", path);
     struct stat st;
-    bool alone = (stat(path, &st) < 0 || st.st_size == 0) && wal != NULL && stat(wal, &st) == 0 && st.st_size > 0;
+    bool alone = (stat(path, &st) < 0 || st.st_size <= 1) && wal != NULL && stat(wal, &st) == 0 && st.st_size > 0;
 
     sqlite3_free(wal);
     return alone;
