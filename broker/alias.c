@@ -41,13 +41,23 @@ static bool entry_set(struct entry *e, struct view topic)
 
 /* ---- client to broker ---- */
 
+uint16_t alias_in_max(const struct alias_in *t)
+{
+    return t != NULL ? t->cap : 0;
+}
+
 bool alias_in_set(struct alias_in **t, uint16_t max, uint16_t alias, struct view topic)
 {
-    if (*t == NULL) {
-        *t = mem_zero(MEM_CONN, sizeof **t + max * sizeof(struct entry));
-        if (*t == NULL)
+    uint16_t cap = alias_in_max(*t);
+
+    if (alias > cap) {
+        struct alias_in *more = mem_grow(MEM_CONN, *t, sizeof *more + max * sizeof(struct entry));
+
+        if (more == NULL)
             return false;
-        (*t)->cap = max;
+        memset(more->v + cap, 0, (size_t)(max - cap) * sizeof(struct entry));
+        more->cap = max;
+        *t = more;
     }
     return entry_set(&(*t)->v[alias - 1], topic);
 }

@@ -9,8 +9,10 @@
 struct alias_in;
 struct alias_out;
 
-/* Client to broker. max: what CONNACK granted. */
-bool alias_in_set(struct alias_in **t, uint16_t max, uint16_t alias, struct view topic);   /* false: no memory */
+/* Client to broker. The largest alias there is room for; 0: the client has used none yet. */
+uint16_t alias_in_max(const struct alias_in *t);
+/* alias <= max or alias_in_max(): a larger one makes room for max of them. false: no memory. */
+bool alias_in_set(struct alias_in **t, uint16_t max, uint16_t alias, struct view topic);
 /* Empty view: never set. Valid until the alias is set again. */
 struct view alias_in_get(const struct alias_in *t, uint16_t alias);
 void alias_in_free(struct alias_in **t);

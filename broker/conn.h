@@ -104,9 +104,9 @@ struct conn {
     bool by_scram : 1;          /* came in by enhanced authentication, and may authenticate again */
     uint16_t keepalive_s;
     uint16_t receive_max;       /* QoS 1/2 messages the client takes at a time */
+    uint16_t receive_max_in;    /* the same the other way: what CONNACK said, whatever the configuration says now */
     uint16_t receiving;         /* QoS 1/2 messages of the client not yet answered for good */
     uint16_t alias_out_max;     /* topic aliases we may use towards the client */
-    uint16_t mount_len;         /* bytes of the listener's mount point */
     uint32_t max_packet;        /* largest packet the client takes; UINT32_MAX: any */
     uint32_t last_rx_ms;        /* when the last packet came, lower 32 bits: no keep alive is longer than two days */
     struct walk *walk;          /* retained messages still to be sent, one entry a filter */

@@ -67,8 +67,8 @@ static struct view connack_props(const struct broker *b, const struct conn *c, c
 
     if (c->session->expiry_s != asked_s)
         props_write_num(&w, PROP_SESSION_EXPIRY, c->session->expiry_s);
-    if (b->cfg->max_inflight_messages < UINT16_MAX)
-        props_write_num(&w, PROP_RECEIVE_MAXIMUM, b->cfg->max_inflight_messages);
+    if (c->receive_max_in < UINT16_MAX)
+        props_write_num(&w, PROP_RECEIVE_MAXIMUM, c->receive_max_in);
     if (l->max_qos < 2)
         props_write_num(&w, PROP_MAXIMUM_QOS, l->max_qos);
     if (!b->cfg->retain_available)
@@ -157,7 +157,7 @@ static enum reason check_will(struct broker *b, const struct conn *c, const stru
     if (p->will_retain && !b->cfg->retain_available)
         return R_RETAIN_NOT_SUPPORTED;
     if (topic_levels(p->will_topic) > b->cfg->max_topic_levels ||
-        p->will_topic.len + strlen(l->mount_point != NULL ? l->mount_point : "") > UINT16_MAX)
+        p->will_topic.len + c->listener->mount_len > UINT16_MAX)
         return R_TOPIC_INVALID;
     return R_OK;
 }
@@ -269,13 +269,13 @@ static uint8_t *will_topic(const struct conn *c, const struct connect *p, struct
 {
     uint8_t *at;
 
-    topic->len = c->mount_len + p->will_topic.len;
+    topic->len = c->listener->mount_len + p->will_topic.len;
     topic->p = at = mem_alloc(MEM_OTHER, topic->len);
     if (at == NULL)
         return NULL;
-    if (c->mount_len > 0)
-        memcpy(at, c->listener->cfg->mount_point, c->mount_len);
-    memcpy(at + c->mount_len, p->will_topic.p, p->will_topic.len);
+    if (c->listener->mount_len > 0)
+        memcpy(at, c->listener->cfg->mount_point, c->listener->mount_len);
+    memcpy(at + c->listener->mount_len, p->will_topic.p, p->will_topic.len);
     return at;
 }
 
@@ -305,16 +305,16 @@ static enum reason attach_with_will(struct broker *b, struct conn *c, struct ent
 
 /* ---- */
 
-static void set_limits(struct conn *c, const struct connect *p)
+static void set_limits(const struct broker *b, struct conn *c, const struct connect *p)
 {
     const struct config_listener *l = c->listener->cfg;
     uint32_t alias_max = p->version == MQTT_50 ? props_num(&p->props, PROP_TOPIC_ALIAS_MAX, 0) : 0;
 
-    c->mount_len = l->mount_point != NULL ? (uint16_t)strlen(l->mount_point) : 0;
     c->alias_out_max = (uint16_t)(alias_max < l->max_topic_alias_broker ? alias_max : l->max_topic_alias_broker);
     if (p->version < MQTT_50)
         return;
     c->problem_info = props_num(&p->props, PROP_REQUEST_PROBLEM, 1) != 0;
+    c->receive_max_in = b->cfg->max_inflight_messages;
     c->receive_max = (uint16_t)props_num(&p->props, PROP_RECEIVE_MAXIMUM, UINT16_MAX);
     c->max_packet = props_num(&p->props, PROP_MAXIMUM_PACKET, UINT32_MAX);
 }
@@ -367,7 +367,7 @@ static enum reason begin(struct broker *b, struct conn *c, const struct frame *f
         e->p.has_username = true;
         e->p.username = scram.p != NULL ? scram : proven;
     }
-    set_limits(c, &e->p);
+    set_limits(b, c, &e->p);
     return admit(b, c, e);
 }
 

@@ -45,7 +45,7 @@ static enum reason resolve_alias(struct conn *c, struct publish *p)
 
     if (alias == 0)
         return R_OK;
-    if (alias > max)
+    if (alias > max && alias > alias_in_max(c->rare->aliases_in))      /* a reload does not take back what was said */
         return R_TOPIC_ALIAS_INVALID;
     if (p->topic.len > 0)
         return conn_rare(c) != NULL && alias_in_set(&c->rare->aliases_in, max, alias, p->topic) ? R_OK : R_UNSPECIFIED;
@@ -61,7 +61,7 @@ static enum reason check(const struct broker *b, const struct conn *c, const str
         return R_QOS_NOT_SUPPORTED;
     if (p->retain && !b->cfg->retain_available)
         return R_RETAIN_NOT_SUPPORTED;
-    if (c->version == MQTT_50 && p->qos > 0 && c->receiving >= b->cfg->max_inflight_messages &&
+    if (c->version == MQTT_50 && p->qos > 0 && c->receiving >= c->receive_max_in &&
         !(p->qos == 2 && idset_has(&c->session->flow->inbound, p->packet_id)))
         return R_RECEIVE_MAX_EXCEEDED;                                  /* [MQTT5-3.3.4-9] */
     return R_OK;
@@ -69,15 +69,16 @@ static enum reason check(const struct broker *b, const struct conn *c, const str
 
 static struct view mounted(const struct conn *c, struct view topic, struct room *r)
 {
+    size_t n = c->listener->mount_len;
     uint8_t *at;
 
-    if (c->mount_len == 0)
+    if (n == 0)
         return topic;
-    if (c->mount_len + topic.len > UINT16_MAX || (at = room_get(r, c->mount_len + topic.len)) == NULL)
+    if (n + topic.len > UINT16_MAX || (at = room_get(r, n + topic.len)) == NULL)
         return (struct view){ NULL, 0 };
-    memcpy(at, c->listener->cfg->mount_point, c->mount_len);
-    memcpy(at + c->mount_len, topic.p, topic.len);
-    return (struct view){ at, c->mount_len + topic.len };
+    memcpy(at, c->listener->cfg->mount_point, n);
+    memcpy(at + n, topic.p, topic.len);
+    return (struct view){ at, n + topic.len };
 }
 
 static struct view forwarded(const struct conn *c, const struct publish *p, struct room *r)

@@ -16,7 +16,7 @@ static size_t mounted(const struct conn *c, struct view filter, uint8_t *buf)
     struct view group, path = filter;
     size_t n = 0;
 
-    if (filter.len + c->mount_len > UINT16_MAX)
+    if (filter.len + c->listener->mount_len > UINT16_MAX)
         return 0;
     if (topic_split_share(filter, &group, &path)) {
         memcpy(buf, SHARE_PREFIX, sizeof SHARE_PREFIX - 1);
@@ -25,16 +25,16 @@ static size_t mounted(const struct conn *c, struct view filter, uint8_t *buf)
         n += group.len;
         buf[n++] = '/';
     }
-    if (c->mount_len > 0)
-        memcpy(buf + n, c->listener->cfg->mount_point, c->mount_len);
-    memcpy(buf + n + c->mount_len, path.p, path.len);
-    return n + c->mount_len + path.len;
+    if (c->listener->mount_len > 0)
+        memcpy(buf + n, c->listener->cfg->mount_point, c->listener->mount_len);
+    memcpy(buf + n + c->listener->mount_len, path.p, path.len);
+    return n + c->listener->mount_len + path.len;
 }
 
 /* For the longest filter there can be in the packet. */
 static uint8_t *room(const struct conn *c, const struct frame *f)
 {
-    return mem_alloc(MEM_OTHER, f->body.len + c->mount_len + sizeof SHARE_PREFIX);
+    return mem_alloc(MEM_OTHER, f->body.len + c->listener->mount_len + sizeof SHARE_PREFIX);
 }
 
 static struct view without_share(struct view filter)

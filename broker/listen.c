@@ -507,6 +507,7 @@ bool listen_open(struct broker *b, const struct passwd *account, char **why)
         l->cfg = &b->cfg->listeners[i];
         l->b = b;
         list_init(&l->conns);
+        l->mount_len = l->cfg->mount_point != NULL ? (uint16_t)strlen(l->cfg->mount_point) : 0;
         timer_init(&l->retry, retry);
         timer_init(&l->hold, held_long_enough);
         timer_init(&l->expiry, another_day);

@@ -16,6 +16,7 @@ struct listener {
     const struct config_listener *cfg;
     struct broker *b;
     struct link conns;
+    uint16_t mount_len;             /* bytes of the mount point, which stays */
     uint32_t conn_count;
     struct listen_socket {
         struct loop_source source;

@@ -4,6 +4,7 @@
 
 #include "broker/alias.h"
 #include "broker/auth.h"
+#include "broker/listen.h"
 
 #include <string.h>
 
@@ -54,7 +55,7 @@ static uint8_t *encoded_slot(const struct conn *c, const struct send *p, uint16_
 {
     unsigned i = (c->version == MQTT_50 ? 2u : 0u) | (p->retain ? 1u : 0u);
 
-    if (p->encoded == NULL || p->qos > 0 || p->subids.len > 0 || c->mount_len > 0 || c->alias_out_max > 0)
+    if (p->encoded == NULL || p->qos > 0 || p->subids.len > 0 || c->alias_out_max > 0 || c->listener->mount_len > 0)
         return NULL;
     *len = &p->encoded->len[i];
     return p->encoded->bytes[i];
@@ -134,9 +135,10 @@ bool send_publish(struct broker *b, struct conn *c, const struct send *p)
     size_t cap = p->subids.len + 16;
     uint16_t *slot_len = NULL;
     uint8_t *slot = encoded_slot(c, p, &slot_len);
+    size_t mount = c->listener->mount_len;
     struct publish_out o = {
         .version = c->version, .dup = p->dup, .retain = p->retain, .qos = p->qos, .packet_id = p->pid,
-        .topic = { p->topic.p + c->mount_len, p->topic.len - c->mount_len }, .props = p->props,
+        .topic = { p->topic.p + mount, p->topic.len - mount }, .props = p->props,
         .payload_len = p->payload.len,
     };
     bool sent;
