@@ -21,6 +21,7 @@ enum {
     KINDS = 11,
     STREAMS = WRITERS * KINDS + WILLERS,
     QUEUE_LIMIT = 1000,         /* max_queued_messages of the broker */
+    WINDOW_MAX = 30,            /* of a writer, and never more than the broker allows: all of it is sent again at once */
     QUEUE_HOLD = 600,           /* writers wait while somebody who should not lose anything is owed so many */
 };
 

@@ -48,7 +48,7 @@ static void configure(bool broken)
              "[persistence]\ndurability = %s\n"
              "[limits]\nmax_queued_messages = %d\nmax_inflight_messages = %u\nwrite_buffer = %uK\n"
              "connect_timeout = %us\nmax_packet_size = %u\n%s",
-             control, chance(4) ? "debug" : "info", durability, QUEUE_LIMIT, 10 + rnd(30), 128 + rnd(256), 5 + rnd(20),
+             control, chance(4) ? "debug" : "info", durability, QUEUE_LIMIT, WINDOW_MAX + rnd(30), 128 + rnd(256), 5 + rnd(20),
              1000000 + rnd(1000000), broken ? "max_inflight_mesages = many\n[nonsense\n" : "");
     if (!server_configure(&server, text))
         fail_about(NULL, NULL, "the configuration can't be written");

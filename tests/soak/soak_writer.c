@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_MAX = 30, IDS = 60, LOOSE_MAX = 64, PAYLOAD_MAX = 1 << 18, ALIASES_MAX = 10 };
+enum { IDS = 60, LOOSE_MAX = 64, PAYLOAD_MAX = 1 << 18, ALIASES_MAX = 10 };
 
 struct flight {
     bool released;
