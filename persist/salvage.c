@@ -169,6 +169,35 @@ static void copy_sessions(struct salvage *s)
     sqlite3_finalize(ids);
 }
 
+/* What belongs to sessions that could not be read is not copied, and must be missed: one for each of them. */
+static void count_strays(struct salvage *s)
+{
+    static const char known[] = "SELECT 1 FROM session WHERE session_id = ?1"
+                                " UNION ALL SELECT 1 FROM ended_session WHERE session_id = ?1";
+    sqlite3_stmt *next = NULL, *look = NULL;
+    char *sql = sqlite3_mprintf("SELECT min(session_id) FROM %s WHERE session_id > ?1", s->source->table);
+    int64_t id = INT64_MIN;
+
+    if (sql == NULL || sqlite3_prepare_v2(s->from, sql, -1, &next, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(s->to, known, -1, &look, NULL) != SQLITE_OK)
+        goto out;
+    for (;;) {
+        sqlite3_bind_int64(next, 1, id);
+        if (sqlite3_step(next) != SQLITE_ROW || sqlite3_column_type(next, 0) != SQLITE_INTEGER ||
+            sqlite3_column_int64(next, 0) <= id)
+            break;
+        id = sqlite3_column_int64(next, 0);
+        sqlite3_reset(next);
+        sqlite3_bind_int64(look, 1, id);
+        s->gaps += sqlite3_step(look) == SQLITE_DONE;
+        sqlite3_reset(look);
+    }
+out:
+    sqlite3_finalize(next);
+    sqlite3_finalize(look);
+    sqlite3_free(sql);
+}
+
 static sqlite3_stmt *reader(struct salvage *s, const char *order)
 {
     const struct source *t = s->source;
@@ -205,9 +234,10 @@ static void copy_table(struct salvage *s)
         s->write_rc = sqlite3_errcode(s->to);
     else if (s->up == NULL || s->down == NULL)
         s->gaps++;              /* the table is not there, or not as it should be */
-    else if (t->per_session)
+    else if (t->per_session) {
         copy_sessions(s);
-    else
+        count_strays(s);
+    } else
         copy_range(s, 1, INT64_MAX - 1);
     sqlite3_free(sql);
     sqlite3_finalize(s->up);

@@ -513,10 +513,14 @@ END_TEST
 /* No page of the index is damaged, but it knows client ids that its table does not have. */
 START_TEST(index_of_other_rows)
 {
+    const struct persist_subscription s = { .session_id = 77, .filter = text("a/#") };
     struct persist *p = open_as(PERSIST_CREATED);
     sqlite3 *db;
 
-    fill(p, 3, 3);
+    OK(persist_begin(p));
+    OK(put_session(p, 77, "client-1"));
+    OK(persist_sub_put(p, &s));
+    OK(persist_commit(p));
     persist_close(&p);
     ck_assert_int_eq(sqlite3_open(test_store, &db), SQLITE_OK);
     ck_assert_int_eq(sqlite3_exec(db, "CREATE TABLE other (a INTEGER PRIMARY KEY, b TEXT NOT NULL UNIQUE) STRICT;"
@@ -526,8 +530,9 @@ START_TEST(index_of_other_rows)
                                   NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.lost_rows, 1);
     OK(persist_begin(p));
-    OK(put_session(p, 77, "client-1"));
+    OK(put_session(p, 78, "client-1"));
     OK(persist_commit(p));
     persist_close(&p);
 }
