@@ -104,6 +104,41 @@ static int64_t count_rows(const char *path, const char *sql)
     return n;
 }
 
+static int too_long(void *arg)
+{
+    (void)arg;
+    return 1;
+}
+
+/* Rows that a plain SELECT can read, of the tables that the broker's state is in; of a damaged one those before the
+ * damage, and none where pages lead in a circle. */
+static uint64_t readable_rows(const char *path)
+{
+    sqlite3 *db = NULL;
+    uint64_t rows = 0;
+
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK)
+        sqlite3_progress_handler(db, 100000, too_long, NULL);
+    for (unsigned i = 0; i < 8; i++) {
+        char sql[80];
+        sqlite3_stmt *st = NULL;
+        uint64_t n = 0;
+        int rc = SQLITE_ERROR;
+
+        /* Texts have no order by which a circle could be known. */
+        if (strcmp(store_tables[i], "subscription") == 0)
+            continue;
+        snprintf(sql, sizeof sql, "SELECT * FROM %s NOT INDEXED", store_tables[i]);
+        if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK)
+            while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+                n++;
+        sqlite3_finalize(st);
+        rows += (rc & 0xFF) != SQLITE_INTERRUPT ? n : 0;
+    }
+    sqlite3_close(db);
+    return rows;
+}
+
 /* Given or counted as bad: no row of the table gets lost without a word. */
 static void account(struct persist *db, const char *path, const char *sql, enum persist_rc rc, uint64_t given,
                     uint64_t *bad)
@@ -114,7 +149,7 @@ static void account(struct persist *db, const char *path, const char *sql, enum 
     persist_stats(db, &st);
     assert(rc == PERSIST_OK || rc == PERSIST_BROKEN);
     if (rc == PERSIST_OK && rows >= 0)
-        assert(given + (st.bad_rows - *bad) == (uint64_t)rows);
+        assert(given + (st.bad_rows - *bad) >= (uint64_t)rows);
     *bad = st.bad_rows;
 }
 
@@ -232,9 +267,12 @@ static void open_directly(const struct lab *l, bool salvage, bool raw)
     struct store_image before;
     struct persist *db;
     enum persist_open_rc rc;
+    uint64_t rows;
     char *why;
 
     store_read(&before, o.path);
+    rows = before.file[STORE_DB].len > 1 ? readable_rows(o.path) : 0;
+    store_write(&before, o.path);           /* without the -shm that reading has made */
     rc = persist_open(&o, &db, &info, &why);
     assert((rc == PERSIST_REFUSED) == (db == NULL));
     if (rc == PERSIST_REFUSED)
@@ -244,6 +282,8 @@ static void open_directly(const struct lab *l, bool salvage, bool raw)
     free(why);
     if (db == NULL)
         return;
+    /* Nothing is lost without a word. */
+    assert(rc != PERSIST_SALVAGED || info.lost_rows > 0 || readable_rows(o.path) >= rows);
     read_all(db, o.path, rc != PERSIST_OPENED || !raw);
     persist_close(&db);
 }
