@@ -201,21 +201,17 @@ static void progress(void *arg, const char *what, uint64_t done, uint64_t total)
         log_notice("store: %s done=%" PRIu64, what, done);
 }
 
-static bool open_store(struct broker *b, char **why)
+static bool open_file(struct broker *b, bool check, char **why)
 {
     const struct config *cfg = b->cfg;
     struct progress p = { .what = NULL };
     struct persist_options o = {
-        .path = cfg->store_path, .sync_commit = false, .salvage = true, .cache_bytes = cfg->store_cache_bytes,
-        .max_bytes = cfg->store_max_bytes, .progress = progress, .progress_arg = &p,
+        .path = cfg->store_path, .sync_commit = false, .salvage = true, .check = check,
+        .cache_bytes = cfg->store_cache_bytes, .max_bytes = cfg->store_max_bytes, .progress = progress, .progress_arg = &p,
     };
     struct persist_open_info info = { .unclean = false };
     struct persist *db;
 
-    if (!cfg->persistence) {
-        log_notice("no store: everything is forgotten at exit");
-        return true;
-    }
     switch (persist_open(&o, &db, &info, why)) {
     case PERSIST_REFUSED:
         return false;
@@ -240,7 +236,43 @@ static bool open_store(struct broker *b, char **why)
     }
     b->journal.salvaged_rows = info.salvaged_rows;
     b->journal.lost_rows = info.lost_rows;
-    return recover(b, why);
+    return true;
+}
+
+/* Lets go of what has been restored so far. */
+static bool start_over(struct broker *b)
+{
+    struct session *s;
+
+    b->journal.broken = true;           /* what it has to write is not worth a damaged file */
+    journal_fini(b);
+    journal_init(b, NULL, false);
+    while ((s = session_each(&b->sessions, NULL)) != NULL)
+        session_free(b, s);
+    retain_fini(b);
+    return retain_init(&b->retain, &b->key);
+}
+
+/* A large store is not looked at as a whole at every start. If it turns out while it is read that it is damaged, it
+ * is, and what can be read makes a new one. */
+static bool open_store(struct broker *b, char **why)
+{
+    bool damaged;
+
+    if (!b->cfg->persistence) {
+        log_notice("no store: everything is forgotten at exit");
+        return true;
+    }
+    if (!open_file(b, false, why))
+        return false;
+    if (recover(b, &damaged, why))
+        return true;
+    if (!damaged)
+        return false;
+    log_error("the store is damaged, looking for what can be read error=%s", log_qs(*why));
+    free(*why);
+    *why = NULL;
+    return start_over(b) && open_file(b, true, why) && recover(b, &damaged, why);
 }
 
 struct broker *broker_new(struct config *cfg, char **why)

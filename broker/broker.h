@@ -97,7 +97,8 @@ void broker_check(struct broker *b);
  * changes are pending, or it can't be read; nothing was found out. */
 bool broker_check_store(struct broker *b, bool ours);
 
-/* Restores sessions, subscriptions, queues, retained messages from the open store. false: *why. */
-bool recover(struct broker *b, char **why);
+/* Restores sessions, subscriptions, queues, retained messages from the open store. false: *why; *damaged: a closer look
+ * at the file may find what can still be read. */
+bool recover(struct broker *b, bool *damaged, char **why);
 
 #endif

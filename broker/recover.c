@@ -313,7 +313,7 @@ static bool note_run(struct loading *l, uint64_t took_ms)
     return false;
 }
 
-bool recover(struct broker *b, char **why)
+bool recover(struct broker *b, bool *damaged, char **why)
 {
     struct loading l = { .b = b };
     uint64_t began = clock_mono_ms();
@@ -327,6 +327,7 @@ bool recover(struct broker *b, char **why)
         arm_expiry(&l);
     }
     mem_free(MEM_OTHER, l.v);
+    *damaged = rc == PERSIST_BROKEN && !l.no_memory;
     if (rc != PERSIST_OK || l.no_memory) {
         if (asprintf(why, "%s can't be restored from %s: %s", what, b->cfg->store_path,
                      l.no_memory ? "out of memory" : persist_error(b->journal.db)) < 0)

@@ -3,9 +3,11 @@
 #include "lab.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { AWAY, PUB, QUEUED_MESSAGES = 120 };
 
@@ -192,6 +194,47 @@ START_TEST(ended_and_alive)
 }
 END_TEST
 
+/* Overwrites the root page of a table. */
+static void damage(const char *table)
+{
+    char path[128], sql[100], page[4096];
+    sqlite3_stmt *st;
+    sqlite3 *db;
+    int64_t root;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/s.db", lab.dir);
+    snprintf(sql, sizeof sql, "SELECT rootpage FROM sqlite_schema WHERE name = '%s'", table);
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+    root = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    memset(page, 'x', sizeof page);
+    fd = open(path, O_WRONLY);
+    ck_assert_int_eq(pwrite(fd, page, sizeof page, (root - 1) * (int64_t)sizeof page), sizeof page);
+    close(fd);
+}
+
+/* Too large to be checked at each start, and damaged where a start reads: after sessions, and after nearly all. */
+START_TEST(large_and_damaged)
+{
+    publish(QUEUED_MESSAGES);
+    restart_with("INSERT INTO retained (retained_id, received_at, qos, topic, payload)"
+                 " VALUES (999, 1, 0, 'large', zeroblob(9437184))");
+    ck_assert_uint_eq(lab.b->retain.count, 2);
+    lab_stop(&lab);
+    damage(_i == 0 ? "subscription" : "ended_session");
+    ck_assert(lab_start(&lab));
+    ck_assert_uint_eq(lab.b->retain.count, 2);
+    ck_assert_uint_eq(lab.b->sessions.count, 1);
+    ck_assert_uint_eq(lab.b->subs.count, _i == 0 ? 0 : 1);
+    ck_assert_uint_eq(fetch(), QUEUED_MESSAGES);
+    lab_check_store(&lab, true);
+}
+END_TEST
+
 START_TEST(retained_and_will)
 {
     const struct lab_connect with_will = { .id = "w", .version = MQTT_50, .expiry_s = 1000, .will_topic = "q/will",
@@ -249,6 +292,7 @@ int main(void)
     tcase_add_test(t, store_stays_as_it_should_be);
     tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
     tcase_add_test(t, ended_and_alive);
+    tcase_add_loop_test(t, large_and_damaged, 0, 2);
     tcase_add_test(t, retained_and_will);
     tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
