@@ -214,7 +214,7 @@ static int add_retained(void *arg, const struct persist_retained *p)
         l->odd++;
         return 0;
     }
-    return retain_restore(l->b, p, mono_expiry(l, &p->m)) ? 0 : no_memory(l);
+    return retain_restore(l->b, p, calendar_mono(l->b, p->m.received_ms), mono_expiry(l, &p->m)) ? 0 : no_memory(l);
 }
 
 static int add_ended(void *arg, int64_t session_id)
@@ -234,6 +234,8 @@ static void end_connections(struct loading *l)
         if (l->v[i].s->disconnected_ms == 0) {
             l->v[i].s->disconnected_ms = calendar_now(l->b);
             journal_session_put(l->b, l->v[i].s, true);
+            if (l->v[i].s->will != NULL)
+                journal_will_put(l->b, l->v[i].s, l->v[i].s->will);     /* its delay has begun */
         }
 }
 

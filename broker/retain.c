@@ -143,12 +143,13 @@ static void expired(struct timer *t, void *arg)
     drop(arg, LIST_ENTRY(t, struct retained_expiry, timer)->r);
 }
 
-static bool set_expiry(struct broker *b, struct retained *r, uint64_t due)
+/* since_ms: monotonic, when it came; negative: before the machine booted. */
+static bool set_expiry(struct broker *b, struct retained *r, int64_t since_ms, uint64_t due)
 {
-    uint64_t most = b->now_ms + (uint64_t)b->cfg->retain_expiry_s * 1000;
+    int64_t most = since_ms + (int64_t)b->cfg->retain_expiry_s * 1000;
 
-    if (b->cfg->retain_expiry_s > 0 && (due == 0 || due > most))
-        due = most;
+    if (b->cfg->retain_expiry_s > 0 && (due == 0 || most < 0 || due > (uint64_t)most))
+        due = most > 0 ? (uint64_t)most : 1;
     if (due == 0) {
         expiry_free(r);
         return true;
@@ -238,7 +239,7 @@ uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok)
     evict(b, r);
     admit(b, r, msg_ref(in->msg));
     describe(b, r, msg_bytes(in->msg), in->msg->qos);
-    if (!set_expiry(b, r, in->msg->expires_ms)) {
+    if (!set_expiry(b, r, in->msg->received_ms, in->msg->expires_ms)) {
         drop(b, r);
         *ok = false;
         return 0;
@@ -254,14 +255,14 @@ const struct retained *retain_find(const struct broker *b, struct view topic)
     return n != NULL ? n->value : NULL;
 }
 
-bool retain_restore(struct broker *b, const struct persist_retained *p, uint64_t expires_ms)
+bool retain_restore(struct broker *b, const struct persist_retained *p, int64_t received_ms, uint64_t expires_ms)
 {
     struct retained *r = entry(b, (struct view){ p->m.topic.p, p->m.topic.len }, p->id);
 
     if (r == NULL)
         return false;
     describe(b, r, p->m.topic.len + p->m.props.len + p->m.payload.len, p->m.qos);
-    if (set_expiry(b, r, expires_ms))
+    if (set_expiry(b, r, received_ms, expires_ms))
         return true;
     forget(b, r);
     return false;

@@ -50,9 +50,9 @@ void retain_fini(struct broker *b);
 uint64_t retain_set(struct broker *b, struct incoming *in, bool *ok);
 /* What is retained there; NULL: nothing. */
 const struct retained *retain_find(const struct broker *b, struct view topic);
-/* At start: one that is in the store. expires_ms: monotonic, 0 never. false: no memory. */
+/* At start: one that is in the store. Times are monotonic; expires_ms 0: never. false: no memory. */
 struct persist_retained;
-bool retain_restore(struct broker *b, const struct persist_retained *p, uint64_t expires_ms);
+bool retain_restore(struct broker *b, const struct persist_retained *p, int64_t received_ms, uint64_t expires_ms);
 /* A commit has written it. */
 void retain_written(struct broker *b, struct retained *r);
 /* Gives up what can be read from the store, until the rest fits into retained_memory. */

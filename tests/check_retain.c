@@ -348,6 +348,23 @@ START_TEST(without_a_store)
 }
 END_TEST
 
+/* retain_expiry_interval counts from when a message came, not from the last start. */
+START_TEST(default_expiry_goes_on)
+{
+    start("", "[broker]\nretain_expiry_interval = 100s\n");
+    connect_as(PUB, &publisher);
+    retain(0, size_of(0), 1);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(lab.b->retain.count, 1);
+        lab_pass(&lab, 40000, 1000);
+        restart();
+    }
+    lab_pass(&lab, 50, 50);
+    ck_assert_uint_eq(lab.b->retain.count, 0);
+    lab_fini(&lab);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("retain");
@@ -356,6 +373,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, delivered_by_any_qos, 0, 3);
     tcase_add_test(t, unwritten_stays);
+    tcase_add_test(t, default_expiry_goes_on);
     tcase_add_test(t, unwritten_is_bounded);
     tcase_add_test(t, after_restart);
     tcase_add_test(t, set_again);

@@ -78,6 +78,15 @@ START_TEST(return_cancels_for_good)
 }
 END_TEST
 
+/* The delay runs once, however often the broker dies meanwhile. */
+START_TEST(delay_goes_on)
+{
+    return_as(&delayed);
+    ck_assert_uint_eq(wills_after_kill(40000), 0);
+    ck_assert_uint_eq(wills_after_kill(40000), 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("will");
@@ -90,6 +99,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, will_of_a_resumed_session);
     tcase_add_test(t, return_cancels_for_good);
+    tcase_add_test(t, delay_goes_on);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
