@@ -285,7 +285,7 @@ struct broker *broker_new(struct config *cfg, char **why)
         return NULL;
     }
     b->cfg = cfg;
-    b->loop.epfd = -1;
+    b->loop.epfd = b->signals.fd = -1;
     mem_tune();
     if (!init(b) || !listen_open(b, account(cfg), why))
         goto fail;

@@ -28,9 +28,8 @@ static void broken(struct broker *b, const char *what)
     broker_stop(b, 1);
 }
 
-/* Room for one more element. false: there is none, and the broker ends: a change that can't be kept must not be
- * acknowledged either. */
-static bool grow(struct broker *b, void **v, size_t *cap, size_t need, size_t size)
+/* Room for `need` elements. false: no memory. */
+static bool more_room(void **v, size_t *cap, size_t need, size_t size)
 {
     size_t more = *cap > 0 ? *cap * 2 : 16;
     void *p;
@@ -40,13 +39,22 @@ static bool grow(struct broker *b, void **v, size_t *cap, size_t need, size_t si
     while (more < need)
         more *= 2;
     p = mem_grow(MEM_JOURNAL, *v, more * size);
-    if (p == NULL) {
-        broken(b, "out of memory for the journal");
+    if (p == NULL)
         return false;
-    }
     *v = p;
     *cap = more;
     return true;
+}
+#define MORE_ROOM(array) more_room((void **)&(array).v, &(array).cap, (array).n + 1, sizeof *(array).v)
+
+/* The same for what must not be forgotten: without memory the broker ends, because a change that can't be kept must
+ * not be acknowledged either. */
+static bool grow(struct broker *b, void **v, size_t *cap, size_t need, size_t size)
+{
+    if (more_room(v, cap, need, size))
+        return true;
+    broken(b, "out of memory for the journal");
+    return false;
 }
 #define GROW(b, array, count) \
     grow(b, (void **)&(array).v, &(array).cap, (array).n + (count), sizeof *(array).v)
@@ -349,7 +357,7 @@ void journal_dropped(struct broker *b, struct view id, const char *reason, uint3
 
     if (at != NAMES_NONE)
         j->dropped.v[at].count += count;
-    if (key == NULL || at != NAMES_NONE || j->dropped.n == DROPPED_MAX || !GROW(b, j->dropped, 1)) {
+    if (key == NULL || at != NAMES_NONE || j->dropped.n == DROPPED_MAX || !MORE_ROOM(j->dropped)) {
         mem_free(MEM_JOURNAL, key);
         return;
     }
