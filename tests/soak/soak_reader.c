@@ -215,7 +215,8 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
         m->last_sent == m->first_sent)
         wrong(r, stream, number, p, "because it was retained, behind a later one");
     if (as_kept) {
-        if (!p->dup && d->got_kept < UINT8_MAX)
+        /* The first time may have been lost with the connection; DUP is not counted twice. */
+        if (d->got_kept < UINT8_MAX && (!p->dup || (d->got == 0 && d->got_kept == 0)))
             d->got_kept++;
         return;
     }
