@@ -552,6 +552,46 @@ START_TEST(table_missing)
 }
 END_TEST
 
+/* The list of tables can be read, so it counts, even without the most important ones: the others may lie elsewhere than
+ * in a new store. */
+START_TEST(most_tables_missing)
+{
+    const struct persist_retained r = {
+        .id = 1, .m = { .topic = text("r"), .payload = text("kept"), .received_ms = 1 }
+    };
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    OK(persist_begin(p));
+    OK(put_session(p, 5, "five"));
+    OK(persist_retained_put(p, &r));
+    OK(persist_commit(p));
+    persist_close(&p);
+    side_exec("DROP TABLE queue; DROP TABLE will; DROP TABLE session");
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.salvaged_rows, 1);
+    ck_assert_uint_eq(test_info.lost_rows, 3);
+    persist_close(&p);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM retained"), 1);
+}
+END_TEST
+
+START_TEST(row_without_a_number)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    OK(persist_begin(p));
+    OK(put_session(p, 5, "five"));
+    OK(put_session(p, 6, "six"));
+    OK(persist_commit(p));
+    persist_close(&p);
+    side_exec("UPDATE session SET session_id = 0 WHERE session_id = 6; DROP TABLE dropped");
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.salvaged_rows, 1);
+    ck_assert_uint_eq(test_info.lost_rows, 2);      /* it, and a table */
+    persist_close(&p);
+}
+END_TEST
+
 /* Rows that a new store must not have. */
 START_TEST(hostile_rows_are_not_salvaged)
 {
@@ -619,6 +659,8 @@ static Suite *suite(void)
     tcase_add_loop_test(t, bytes_changed, 0, 3);
     tcase_add_test(t, index_of_other_rows);
     tcase_add_test(t, table_missing);
+    tcase_add_test(t, most_tables_missing);
+    tcase_add_test(t, row_without_a_number);
     tcase_add_test(t, hostile_rows_are_not_salvaged);
     tcase_add_test(t, half_installed);
     suite_add_tcase(s, t);
