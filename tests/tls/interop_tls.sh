@@ -358,8 +358,13 @@ changed_files() {
     ok "a renewed certificate is noticed without a signal"
 }
 
-# Reloads of everything while messages pass; nobody is dropped and nothing is lost.
+# Reloads of everything while messages pass; nobody is dropped and nothing is lost. With sanitizers on a busy machine a
+# reload of so many certificates takes seconds: for a handshake, and for the queue of what came meanwhile, there is room.
 under_load() {
+    sed 's/^connect_timeout = .*/connect_timeout = 30s\nmax_queued_messages = 3000/' "$work/tls.ini" >"$work/roomy.ini"
+    mv "$work/roomy.ini" "$work/tls.ini"
+    kill -HUP "$broker"
+    until_true 20 has "$log" "configuration reloaded"
     client timeout 60 sh -c 'exec mosquitto_sub -p "$1" --cafile "$2" -q 1 -t load -C 2000 -i reader >"$3"' sub \
         "$(port_of tls)" "$certs/ca.crt" "$work/load"
     reader=$last
@@ -374,7 +379,7 @@ under_load() {
         cp "$certs/$from.key" "$certs/now.key"
         printf 'sensor-%s:00112233445566778899aabbccddeeff\n' "$i" >"$certs/psk"
         kill -HUP "$broker"
-        until_true 5 has "$log" "configuration reloaded" "$i"
+        until_true 20 has "$log" "configuration reloaded" $((i + 1))
         sleep 0.1
     done
     wait "$writer"
