@@ -363,8 +363,12 @@ void model_settle(void)
         while (n < s->end && !open_business(i, n))
             n++;
         for (uint32_t k = n; k < s->end; k++)
-            for (unsigned r = 0; r < PARTIES; r++)
-                s->m[k - s->base].due[r].got_kept = 0;
+            for (unsigned r = 0; r < PARTIES; r++) {
+                struct due *d = &s->m[k - s->base].due[r];
+
+                d->must = d->must && d->got_kept == 0;      /* it has come, if it was owed */
+                d->got_kept = 0;
+            }
         memmove(s->m, s->m + (n - s->base), (s->end - n) * sizeof *s->m);
         s->base = n;
     }
