@@ -53,6 +53,7 @@ struct kind {
 struct due {
     bool must;                  /* whoever it is has to get it */
     bool at_qos1;               /* came at QoS 1 */
+    bool loosely;               /* came at QoS 0 or 1, or to a session that has ended: again if its writer sends again */
     bool fragile;               /* unless the connection ends: the delivery is at QoS 0 */
     uint8_t got, got_kept;      /* times: as a message; because it was retained */
 };

@@ -254,8 +254,12 @@ static void void_due(struct due *d)
 void model_void(unsigned party)
 {
     for (unsigned i = 0; i < STREAMS; i++)
-        for (uint32_t n = streams[i].base; n < streams[i].end; n++)
-            void_due(&model_message(i, n)->due[party]);
+        for (uint32_t n = streams[i].base; n < streams[i].end; n++) {
+            struct due *d = &model_message(i, n)->due[party];
+
+            void_due(d);
+            d->loosely |= d->got > 0;
+        }
 }
 
 void model_void_fragile(unsigned party)

@@ -143,7 +143,7 @@ static void check_again(const struct subscriber *r, unsigned stream, uint32_t nu
     totals.again++;
     if (r->plan->group > 0 && m->due[party_of(r)].at_qos1 && groups_left[r->plan->group - 1] > m->first_sent)
         return;
-    if (p->qos == 2 && streams[stream].kind->qos == 2)
+    if (p->qos == 2 && streams[stream].kind->qos == 2 && !(sent_again && m->due[party_of(r)].loosely))
         wrong(r, stream, number, p, "more than once");
     if (!sent_again && !p->dup)
         wrong(r, stream, number, p, "more than once without DUP, and its writer has sent it once");
@@ -225,6 +225,7 @@ static void take(struct subscriber *r, unsigned stream, uint32_t number, const s
     if (d->got > 1)
         check_again(r, stream, number, p);
     d->at_qos1 |= p->qos == 1;
+    d->loosely |= p->qos < 2;
     if (number >= streams[stream].next_here[r->index][p->qos])
         streams[stream].next_here[r->index][p->qos] = number + 1;
     check_order(r, stream, number, p, d->got == 1);
