@@ -285,7 +285,8 @@ static void check_output(const struct broker *b, struct census *c, const struct 
 
     outq_each(&conn->out, count_output, &o);
     assert(o.bytes == conn->out.bytes);
-    assert(o.bytes == 0 || !may_leave || (conn->due & DUE_FLUSH) != 0 || (conn->source.want & LOOP_WRITE) != 0); /* C3 */
+    assert(o.bytes == 0 || !may_leave || (conn->due & DUE_FLUSH) != 0 ||           /* C3 */
+           (conn->source.want & LOOP_WRITE) != 0);
 }
 
 /* C3. Is there a reason why this one, the first in its lane, has not left? */
@@ -342,6 +343,15 @@ static void check_conn(const struct broker *b, struct census *c, const struct co
 
 /* ---- what all have in common ---- */
 
+static uint32_t length_of(const struct link *list)
+{
+    uint32_t n = 0;
+
+    LIST_EACH(l, list)
+        n++;
+    return n;
+}
+
 static void check_conns(const struct broker *b, struct census *c)
 {
     uint32_t conns = 0, turn = 0, holding = 0;
@@ -362,15 +372,7 @@ static void check_conns(const struct broker *b, struct census *c)
         conns += n;
     }
     assert(conns == b->conn_count);
-#define LENGTH_IS(list, n)          \
-    do {                            \
-        uint32_t left = (n);        \
-        LIST_EACH(l, (list))        \
-            assert(left-- > 0);     \
-        assert(left == 0);          \
-    } while (0)
-    LENGTH_IS(&b->turn, turn);
-    LENGTH_IS(&b->holding, holding);
+    assert(length_of(&b->turn) == turn && length_of(&b->holding) == holding);
 }
 
 static void check_sessions(const struct broker *b, struct census *c)
@@ -419,7 +421,8 @@ static void check_journal(const struct broker *b, struct census *c)
     assert(j->durable <= j->seq && j->syncing <= j->seq && j->waited <= j->seq + 1);
     assert(j->async || j->durable == j->seq || !journal_on(j));
     /* C3. */
-    assert(!journal_on(j) || j->broken || b->stopping || timer_armed(&j->timer) || !(j->want || j->lazy || unstored > 0));
+    assert(!journal_on(j) || j->broken || b->stopping || timer_armed(&j->timer) ||
+           !(j->want || j->lazy || unstored > 0));
 }
 
 static void check_retained(const struct broker *b, struct census *c)

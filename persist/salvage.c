@@ -287,8 +287,8 @@ static bool open_damaged(const char *path, sqlite3 **db)
         sqlite3_db_config(*db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         db_exec(*db, "PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON");
         /* One is enough: of a list that is not whole SQLite says so, and what is not in a whole one was dropped. */
-        if (db_int(*db, "SELECT count(*) FROM sqlite_schema WHERE name IN ('session', 'message', 'queue', 'retained')", 0,
-                   &rc) > 0)
+        if (db_int(*db, "SELECT count(*) FROM sqlite_schema WHERE name IN ('session', 'message', 'queue', 'retained')",
+                   0, &rc) > 0)
             return true;
     }
     sqlite3_close(*db);

@@ -6,8 +6,8 @@
 
 enum { SLICE = 64 };    /* queue rows deleted between two looks */
 
-/* The session that has this client id, whatever its number. false: none, or db_fail() was called and the transaction has
- * failed. */
+/* The session that has this client id, whatever its number. false: none, or db_fail() was called and the transaction
+ * has failed. */
 static bool owner_of(struct persist *p, struct blob client_id, int64_t *id)
 {
     sqlite3_stmt *st = stmt_change(p, STMT_SESSION_ID);

@@ -526,7 +526,8 @@ START_TEST(index_of_other_rows)
     ck_assert_int_eq(sqlite3_exec(db, "CREATE TABLE other (a INTEGER PRIMARY KEY, b TEXT NOT NULL UNIQUE) STRICT;"
                                   "PRAGMA writable_schema = ON;"
                                   "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name ="
-                                  " 'other') WHERE name = 'session'; DELETE FROM sqlite_schema WHERE tbl_name = 'other'",
+                                  " 'other') WHERE name = 'session';"
+                                  "DELETE FROM sqlite_schema WHERE tbl_name = 'other'",
                                   NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     p = open_with(&salvaging, PERSIST_SALVAGED);

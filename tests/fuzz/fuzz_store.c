@@ -188,8 +188,8 @@ static const char *store_path(const struct lab *l)
 /* The tools change nothing, whatever there is. */
 static void look(const char *path)
 {
-    static const char *const views[] = { "v_session", "v_subscription", "v_inflight", "v_retained", "v_will", "v_dropped",
-                                         "v_runs" };
+    static const char *const views[] = { "v_session", "v_subscription", "v_inflight", "v_retained", "v_will",
+                                         "v_dropped", "v_runs" };
     const struct persist_options o = { .path = path, .read_only = true };
     struct persist_open_info info;
     struct store_image before, after;

@@ -1,8 +1,8 @@
 /* libFuzzer: the same bytes from a client in one piece and in many. However the network cuts them, the broker must take
  * the same packets out of them, and come to the same end.
  *
- * An input: a byte (begin with a good CONNECT? of which version?), a byte that says how many sizes of pieces follow, those
- * sizes, and what is sent. The sizes are used in turn.
+ * An input: a byte (begin with a good CONNECT? of which version?), a byte that says how many sizes of pieces follow,
+ * those sizes, and what is sent. The sizes are used in turn.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
 

@@ -13,8 +13,8 @@ enum { PAGE = 4096, WAL_HEAD = 32, FRAME_HEAD = 24, FRAME = FRAME_HEAD + PAGE, S
 
 const int64_t store_wall_ms = 1700000000000;
 const char *const store_tables[] = {
-    "session", "ended_session", "will", "subscription", "message", "queue", "inbound_qos2", "retained", "dropped", "run",
-    NULL
+    "session", "ended_session", "will", "subscription", "message", "queue", "inbound_qos2", "retained", "dropped",
+    "run", NULL
 };
 
 /* ---- files ---- */
@@ -89,8 +89,8 @@ bool store_same(const struct store_image *a, const struct store_image *b)
             at++;
         if (at == a->file[i].len && at == b->file[i].len)
             continue;
-        fprintf(stderr, "%s of %zu and %zu bytes differ at %zu\n", i == STORE_WAL ? "logs" : "databases", a->file[i].len,
-                b->file[i].len, at);
+        fprintf(stderr, "%s of %zu and %zu bytes differ at %zu\n", i == STORE_WAL ? "logs" : "databases",
+                a->file[i].len, b->file[i].len, at);
         same = false;
     }
     return same;
@@ -180,8 +180,9 @@ static sqlite3 *open_db(const char *path)
 
 static void come(struct lab *l, unsigned i, const char *id, unsigned version, const char *will)
 {
-    const struct lab_connect p = { .id = id, .version = (uint8_t)version, .expiry_s = UINT32_MAX - (i == 2), .will_topic = will,
-                                   .will_qos = 1, .will_retain = true, .will_delay_s = will != NULL ? 3600 : 0 };
+    const struct lab_connect p = { .id = id, .version = (uint8_t)version, .expiry_s = UINT32_MAX - (i == 2),
+                                   .will_topic = will, .will_qos = 1, .will_retain = true,
+                                   .will_delay_s = will != NULL ? 3600 : 0 };
 
     lab_open(l, i);
     lab_connect(l, i, &p);
@@ -429,8 +430,9 @@ static const int64_t numbers[] = {
     1600000000000, 4000000000000,
 };
 static const char *const texts[] = {
-    "", "a", "b", "c", "#", "+", "t/#", "$share/g/t/#", "$share/g/", "$share//t", "$share/g+/t", "t/#/1", "$SYS/broker/uptime",
-    "/", "\x01", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC3", "\xEF\xBF\xBE", "w", "t/1", "r/1",
+    "", "a", "b", "c", "#", "+", "t/#", "$share/g/t/#", "$share/g/", "$share//t", "$share/g+/t", "t/#/1",
+    "$SYS/broker/uptime", "/", "\x01", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC3", "\xEF\xBF\xBE",
+    "w", "t/1", "r/1",
 };
 
 /* The n-th column's name, and how many there are. */
@@ -521,8 +523,8 @@ static char *insert_like(sqlite3 *db, const char *table, unsigned col, unsigned 
         list = sqlite3_mprintf("%z%s%s", list, i > 0 ? ", " : "", name);
         values = sqlite3_mprintf("%z%s%s", values, i > 0 ? ", " : "", i == col % count ? "?" : name);
     }
-    sql = sqlite3_mprintf("INSERT OR IGNORE INTO %s (%z) SELECT %z FROM %s LIMIT 1 OFFSET %u", table, list, values, table,
-                          row);
+    sql = sqlite3_mprintf("INSERT OR IGNORE INTO %s (%z) SELECT %z FROM %s LIMIT 1 OFFSET %u", table, list, values,
+                          table, row);
     return sql;
 }
 
@@ -535,12 +537,14 @@ static const char *const odd_things[] = {
     "ALTER TABLE retained ADD COLUMN more TEXT", "ALTER TABLE session RENAME TO sessions",
     "CREATE TRIGGER x AFTER INSERT ON queue BEGIN DELETE FROM session; END",
     "CREATE TRIGGER x BEFORE INSERT ON run BEGIN SELECT RAISE(ABORT, 'no'); END",
-    "CREATE UNIQUE INDEX x ON subscription (topic_filter)", "CREATE TABLE mine (a); INSERT INTO mine VALUES (zeroblob(9999))",
+    "CREATE UNIQUE INDEX x ON subscription (topic_filter)",
+    "CREATE TABLE mine (a); INSERT INTO mine VALUES (zeroblob(9999))",
     "PRAGMA user_version = 0", "PRAGMA user_version = 2147483647", "PRAGMA application_id = 0",
     "PRAGMA journal_mode = DELETE", "PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM",
     "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM",
     "PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = 0; VACUUM", "ANALYZE", "REINDEX",
-    "DROP VIEW v_queue; CREATE VIEW v_queue AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT x FROM c",
+    "DROP VIEW v_queue; CREATE VIEW v_queue AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c)"
+    " SELECT x FROM c",
     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE TABLE will (a)' WHERE name = 'will'",
     "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'message'",
     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'queue'",
@@ -548,8 +552,8 @@ static const char *const odd_things[] = {
 
 static char *set_one(const char *table, const char *name, unsigned row)
 {
-    return sqlite3_mprintf("UPDATE OR IGNORE %s SET %s = ? WHERE (%s) IN (SELECT %s FROM %s LIMIT 1 OFFSET %u)", table, name,
-                           key(table), key(table), table, row);
+    return sqlite3_mprintf("UPDATE OR IGNORE %s SET %s = ? WHERE (%s) IN (SELECT %s FROM %s LIMIT 1 OFFSET %u)", table,
+                           name, key(table), key(table), table, row);
 }
 
 /* Types that the table does not take, and NULL: as if it were no STRICT one, which it then is again or (row) not. */

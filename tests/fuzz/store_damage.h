@@ -14,8 +14,9 @@ struct store_image {
     struct { uint8_t *p; size_t len; } file[STORE_FILES];
 };
 
-/* SMALL: everything that a store can hold, in the database alone. KILLED: the same, all of it still in the log. LARGE:
- * trees of several levels, payloads over several pages. AGAIN: a second run, in the log, over a first in the database. */
+/* SMALL: everything that a store can hold, in the database alone. KILLED: the same, all of it still in the log.
+ * LARGE: trees of several levels, payloads over several pages. AGAIN: a second run, in the log, over a first in the
+ * database. */
 enum store_kind { STORE_SMALL, STORE_KILLED, STORE_LARGE, STORE_AGAIN, STORE_KINDS };
 
 /* Made once and kept. When its last run was on the lab's wall clock: store_wall_ms. */
