@@ -369,13 +369,14 @@ static bool graft_list_of_tables(const char *from, const char *to)
 static sqlite3 *open_somehow(const char *path, const char *fresh, const char *copy)
 {
     char *wal = sqlite3_mprintf("%s-wal", path), *copy_wal = sqlite3_mprintf("%s-wal", copy);
-    struct stat st;
     sqlite3 *db = NULL;
 
-    /* SQLite would delete the log of an empty database. */
-    if (wal == NULL || copy_wal == NULL || stat(path, &st) < 0 || st.st_size < DB_PAGE)
+    if (wal == NULL || copy_wal == NULL)
         goto out;
-    if (open_damaged(path, &db) || !copy_file(path, copy))
+    /* SQLite would delete the log of an empty database, but not that of a copy with a first page. */
+    if (!db_log_alone(path) && open_damaged(path, &db))
+        goto out;
+    if (!copy_file(access(path, F_OK) == 0 ? path : "/dev/null", copy))
         goto out;
     /* With its log, whose own first page, if it has one, is better than ours. */
     if (graft_list_of_tables(fresh, copy) && (access(wal, F_OK) < 0 || copy_file(wal, copy_wal)))
@@ -444,6 +445,7 @@ int salvage_build(const struct persist_options *o, struct persist_open_info *inf
     rc = create_new(part, &s.to);
     if (rc == SQLITE_OK) {
         s.from = open_somehow(o->path, part, copy);
+        s.gaps = s.from == NULL;
         rc = copy_all(&s);
     }
     sqlite3_close(s.from);

@@ -391,6 +391,27 @@ static bool is_root(const char *store, int64_t page)
 }
 
 /* Each page in turn: whatever is hit, the broker starts, and unless it is a root, most is kept. */
+/* Empty, a byte (which is the same to SQLite), gone: what the log has is still there. */
+START_TEST(database_lost_of_a_killed_run)
+{
+    struct persist *p;
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        p = open_as(PERSIST_CREATED);
+        fill(p, 1000, 100);
+        _exit(7);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    ck_assert_int_eq(_i < 2 ? truncate(test_store, _i) : unlink(test_store), 0);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(queued_in_all(p), 1000);
+    persist_close(&p);
+}
+END_TEST
+
 START_TEST(any_page_lost)
 {
     int64_t size = make_large();
@@ -654,6 +675,7 @@ static Suite *suite(void)
     tcase_add_test(t, damage_is_refused_unless_asked);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);
+    tcase_add_loop_test(t, database_lost_of_a_killed_run, 0, 3);
     tcase_add_loop_test(t, any_page_lost, 0, 5);
     tcase_add_test(t, several_pages_lost);
     tcase_add_loop_test(t, truncated, 0, 2);
