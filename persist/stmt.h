@@ -19,6 +19,12 @@
 #define ROW_ID_MAX      INT64_C(4611686018427387903)
 #define ROW_ID_MAX_TEXT "4611686018427387903"
 
+/* The same for times: the year 5138. */
+#define ROW_MS_MAX      INT64_C(100000000000000)
+#define ROW_MS_MAX_TEXT "100000000000000"
+/* A time that the clock's move must not take out of what is a time; NULL stays. */
+#define MOVED(column) "max(1, min(" ROW_MS_MAX_TEXT ", " column " + ?2))"
+
 /* What makes a queue row fit to be delivered; give_queued() in queue.c says the same in C. */
 #define QUEUE_FIT \
     "(q.position BETWEEN 1 AND " ROW_ID_MAX_TEXT " AND " QUEUE_MESSAGE_ID \
@@ -114,7 +120,8 @@
                             " u.retain_handling, u.subscription_identifier, " KNOWN("u") " FROM subscription u") \
     X(EACH_INBOUND,   COLD, "SELECT i.session_id, i.packet_id, " KNOWN("i") " FROM inbound_qos2 i") \
     X(EACH_RETAINED,  COLD, "SELECT " RETAINED_COLUMNS ", CASE WHEN length(r.payload) <= ?1 THEN r.payload END," \
-                            " r.retained_id, length(r.payload) FROM retained r") \
+                            " r.retained_id, CASE typeof(r.payload) WHEN 'blob' THEN length(r.payload) END" \
+                            " FROM retained r") \
     X(EACH_SUMMARY,   COLD, "SELECT t.*, " KNOWN("t") ", EXISTS (SELECT 1 FROM ended_session e" \
                             " WHERE e.session_id = t.session_id) FROM (SELECT q.session_id, count(*)," \
                             " sum(q.state > 0), sum(CASE q.state WHEN 0 THEN " QUEUE_BYTES " ELSE 0 END)," \
@@ -149,14 +156,16 @@
                             " previous_ending, sessions, subscriptions, queued, retained, expired, start_ms," \
                             " booted_at, clock_since, newest_before)" \
                             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)") \
-    X(MOVE_WILL,      COLD, "UPDATE will SET publish_at = publish_at + ?2 WHERE session_id IN" \
+    X(MOVE_WILL,      COLD, "UPDATE will SET publish_at = " MOVED("publish_at") " WHERE session_id IN" \
                             " (SELECT session_id FROM session WHERE disconnected_at >= ?1)") \
-    X(MOVE_CONNECTED, COLD, "UPDATE session SET connected_at = connected_at + ?2 WHERE connected_at >= ?1") \
-    X(MOVE_GONE,      COLD, "UPDATE session SET disconnected_at = disconnected_at + ?2 WHERE disconnected_at >= ?1") \
-    X(MOVE_MESSAGE,   COLD, "UPDATE message SET received_at = received_at + ?2, expires_at = expires_at + ?2" \
-                            " WHERE received_at >= ?1") \
-    X(MOVE_RETAINED,  COLD, "UPDATE retained SET received_at = received_at + ?2, expires_at = expires_at + ?2" \
-                            " WHERE received_at >= ?1") \
+    X(MOVE_CONNECTED, COLD, "UPDATE session SET connected_at = " MOVED("connected_at") \
+                            " WHERE connected_at >= ?1") \
+    X(MOVE_GONE,      COLD, "UPDATE session SET disconnected_at = " MOVED("disconnected_at") \
+                            " WHERE disconnected_at >= ?1") \
+    X(MOVE_MESSAGE,   COLD, "UPDATE message SET received_at = " MOVED("received_at") \
+                            ", expires_at = " MOVED("expires_at") " WHERE received_at >= ?1") \
+    X(MOVE_RETAINED,  COLD, "UPDATE retained SET received_at = " MOVED("received_at") \
+                            ", expires_at = " MOVED("expires_at") " WHERE received_at >= ?1") \
     X(MOVE_DROPPED,   COLD, "UPDATE dropped SET first_at = first_at + iif(first_at >= ?1, ?2, 0)," \
                             " last_at = last_at + ?2 WHERE last_at >= ?1") \
     X(MOVE_START,     COLD, "UPDATE run SET started_at = started_at + ?2 WHERE started_at >= ?1") \
@@ -202,8 +211,6 @@ struct row {
     bool bad;
 };
 enum { ROW_TEXT_MAX = 65535 };
-#define ROW_MS_MAX INT64_C(100000000000000)     /* the year 5138 */
-
 int64_t row_int(struct row *r, int i, int64_t min, int64_t max);
 int64_t row_opt_int(struct row *r, int i, int64_t min, int64_t max, int64_t none);
 struct blob row_text(struct row *r, int i);         /* valid UTF-8 without U+0000 */

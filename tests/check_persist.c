@@ -502,6 +502,31 @@ START_TEST(backup_is_a_store)
 }
 END_TEST
 
+static int count_retained(void *arg, const struct persist_retained *r)
+{
+    (void)r;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* However far the clock is set, what was a time stays one: a row with anything else would not be read again. */
+START_TEST(moved_times_stay_times)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    struct persist_retained r = { .id = 1, .m = { .topic = text("t"), .payload = text("x"), .received_ms = 1000,
+                                                  .expires_ms = 2000 } };
+    unsigned rows = 0;
+
+    OK(persist_begin(p));
+    OK(persist_retained_put(p, &r));
+    OK(persist_clock_move(p, 1, _i == 0 ? -5000 : INT64_C(99999999999999)));
+    OK(persist_commit(p));
+    OK(persist_each_retained(p, SIZE_MAX, count_retained, &rows));
+    ck_assert_uint_eq(rows, 1);
+    persist_close(&p);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("persist");
@@ -520,6 +545,7 @@ static Suite *suite(void)
     tcase_add_test(t, failed_change_rolls_back);
     tcase_add_test(t, pages_are_bounded);
     tcase_add_test(t, backup_is_a_store);
+    tcase_add_loop_test(t, moved_times_stay_times, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }
