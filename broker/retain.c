@@ -297,7 +297,9 @@ static int read_row(void *arg, const struct persist_retained *p)
     struct reading *g = arg;
     const struct persist_message *m = &p->m;
 
-    g->found = true;
+    g->found = msg_keepable(m, (struct view){ NULL, 0 });       /* at start there was no look at the payload */
+    if (!g->found)
+        return 1;
     g->m = msg_restore(g->b, m);
     if (g->m != NULL && m->publisher.p != NULL && m->publisher.len <= UINT16_MAX && m->publisher_user.len <= UINT16_MAX)
         g->m->from = ident_new((struct view){ m->publisher.p, m->publisher.len },

@@ -62,7 +62,7 @@ enum reason publish_decode(uint8_t head, struct view body, enum version v, struc
 
 bool publish_keepable(struct view topic, struct view props, struct view subids, struct view payload)
 {
-    struct publish p = { .topic = topic, .payload = payload };
+    struct publish p = { .topic = topic, .payload = { payload.p, payload.p != NULL ? payload.len : 0 } };
     struct props ids;
 
     if (!utf8_valid(topic) || !topic_name_valid(topic))

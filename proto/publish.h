@@ -23,7 +23,8 @@ struct publish {
 enum reason publish_decode(uint8_t head, struct view body, enum version v, struct publish *out);
 
 /* Could a PUBLISH have brought this, and can one pass it on? For what was kept where somebody may have had a hand in it.
- * props: as props_forward() writes them; subids: Subscription Identifiers as a sender adds them. */
+ * props: as props_forward() writes them; subids: Subscription Identifiers as a sender adds them; payload: p NULL: it is
+ * not at hand and not looked at. */
 bool publish_keepable(struct view topic, struct view props, struct view subids, struct view payload);
 
 /* Encoding: the pieces that go before the payload. props: encoded block without its length (5.0), ignored otherwise.

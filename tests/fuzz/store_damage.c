@@ -543,8 +543,8 @@ static const char *const odd_things[] = {
     "PRAGMA journal_mode = DELETE", "PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM",
     "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM",
     "PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = 0; VACUUM", "ANALYZE", "REINDEX",
-    "DROP VIEW v_queue; CREATE VIEW v_queue AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c)"
-    " SELECT x FROM c",
+    ("DROP VIEW v_queue; CREATE VIEW v_queue AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c)"
+     " SELECT x FROM c"),
     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE TABLE will (a)' WHERE name = 'will'",
     "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'message'",
     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'queue'",
