@@ -164,7 +164,7 @@ static unsigned count(const struct world *w, bool sys_only)
     unsigned n = 0;
 
     for (unsigned f = 0; f < FILTERS; f++) {
-        struct view path = path_of(w, f), level;
+        struct view path = path_of(w, f), level = { NULL, 0 };
 
         topic_next_level(&path, &level);
         if (members(w, f) > 0 && (!sys_only || (level.len == 4 && memcmp(level.p, "$SYS", 4) == 0)))
