@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/alias.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* Topics longer than this would make the table large; they go without an alias. */
@@ -50,6 +51,7 @@ bool alias_in_set(struct alias_in **t, uint16_t max, uint16_t alias, struct view
 {
     uint16_t cap = alias_in_max(*t);
 
+    assert(alias > 0 && (alias <= max || alias <= cap));
     if (alias > cap) {
         struct alias_in *more = mem_grow(MEM_CONN, *t, sizeof *more + max * sizeof(struct entry));
 
