@@ -345,10 +345,10 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
 {
     switch (*state) {
     case DB_NEW:
-        *created = true;
-        if (!create(p, why))
+        *state = check_all(p);        /* one without tables can be damaged as well: not known before it is written to */
+        *created = *state == DB_READY;
+        if (*created && !create(p, why))
             return false;
-        *state = DB_READY;
         break;
     case DB_OLDER:
         *state = check_all(p);        /* the copy that is made first needs every page too */

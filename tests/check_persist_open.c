@@ -165,6 +165,21 @@ START_TEST(garbage_where_no_store_was)
 }
 END_TEST
 
+/* No tables yet, and no room for any: its list of free pages leads nowhere. */
+START_TEST(empty_and_damaged)
+{
+    struct persist *p;
+
+    side_exec("CREATE TABLE x (a); INSERT INTO x VALUES (zeroblob(9000)); DROP TABLE x");
+    write_at(test_store, 32, "\0\0\1\0\0\0\0\x09", 8);
+    refused(&plain, "damaged", NULL);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    fill(p, 1, 1);
+    persist_close(&p);
+    ck_assert_uint_ge(count_files("caddis.db.corrupt", NULL), 1);
+}
+END_TEST
+
 START_TEST(log_without_its_database)
 {
     char wal[600], moved[512];
@@ -668,6 +683,7 @@ static Suite *suite(void)
     tcase_add_test(t, foreign_database);
     tcase_add_test(t, newer_store);
     tcase_add_test(t, garbage_where_no_store_was);
+    tcase_add_test(t, empty_and_damaged);
     tcase_add_test(t, log_without_its_database);
     tcase_add_test(t, tools_change_nothing);
     tcase_add_loop_test(t, tools_leave_a_log_alone, 0, 2);
