@@ -202,8 +202,10 @@ void reader_up(struct subscriber *r)
         memset(streams[i].next_dup[r->index], 0, sizeof streams[i].next_dup[0]);
         memset(streams[i].next_here[r->index], 0, sizeof streams[i].next_here[0]);
     }
-    if (!r->l.present)
+    if (!r->l.present) {
         session_over(r);
+        reader_left_group(r);       /* what came before the broker took the session away could go to it still */
+    }
     r->until_ms = now_ms() + 1 + rnd(2 * r->plan->stay_ms);
     r->change_ms = now_ms() + rnd(2 * r->plan->change_ms + 1);
 }
