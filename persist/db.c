@@ -202,6 +202,31 @@ static enum db_state look(struct persist *p)
     return version > SCHEMA_VERSION ? DB_NEWER : version < SCHEMA_VERSION ? DB_OLDER : DB_READY;
 }
 
+/* One complaint is enough. quick_check would not see that an index has what its table lacks: a client
+ * id that is taken by nobody can't be stored, and no commit succeeds any more. */
+enum db_state db_check(struct persist *p)
+{
+    sqlite3_stmt *st = NULL;
+    enum db_state state = DB_READY;
+    int rc = sqlite3_prepare_v2(p->db, "PRAGMA integrity_check(1)", -1, &st, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    if (rc != SQLITE_ROW) {
+        state = state_of(p, rc, "check");
+    } else {
+        const char *text = (const char *)sqlite3_column_text(st, 0);
+        if (text == NULL || strcmp(text, "ok") != 0) {
+            snprintf(p->error, sizeof p->error, "store %s: check: %s", p->o.path, text != NULL ? text : "failed");
+            for (char *c = p->error; *c != '\0'; c++)
+                *c = *c == '\n' ? ' ' : *c;
+            state = DB_DAMAGED;
+        }
+    }
+    sqlite3_finalize(st);
+    return state;
+}
+
 int db_version(const struct persist *p)
 {
     return (int)db_int(p->db, "PRAGMA user_version", 0, NULL);
@@ -341,7 +366,7 @@ enum db_state db_connect(struct persist *p, bool read_only)
 {
     int rc = read_only ? db_open_read_only(p->o.path, &p->db)
                        : sqlite3_open_v2(p->o.path, &p->db, SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE, NULL);
-    enum db_state state;
+    enum db_state state, whole = DB_READY;
 
     p->checkpoint_at = DB_CHECKPOINT_FRAMES;
     p->wal_frames = 0;
@@ -352,6 +377,11 @@ enum db_state db_connect(struct persist *p, bool read_only)
     sqlite3_busy_timeout(p->db, OPEN_BUSY_MS);
     harden(p->db);
     state = look(p);
+    /* One without tables can be damaged as well, which has to be known before its header is written. */
+    if (!read_only && state == DB_NEW)
+        whole = db_check(p);
+    if (whole != DB_READY)
+        return whole;
     if (read_only || (state != DB_NEW && state != DB_READY && state != DB_OLDER))
         return state;
     if (sqlite3_db_readonly(p->db, "main") != 0) {

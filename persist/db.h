@@ -92,6 +92,8 @@ enum db_state db_connect(struct persist *p, bool read_only);
 /* Is the database empty or gone, and a log with something in it beside it? SQLite would delete the log as soon as it
  * opens the database, for reading only too, and it may be all that there is. */
 bool db_log_alone(const char *path);
+/* Reads every page: DB_READY, DB_DAMAGED or DB_UNUSABLE, with p->error. */
+enum db_state db_check(struct persist *p);
 /* For reading only, whether a broker has it open or not. SQLite's code; *db must be closed in any case. */
 int db_open_read_only(const char *path, sqlite3 **db);
 int db_version(const struct persist *p);

@@ -157,45 +157,7 @@ static bool file_fits(struct persist *p, struct persist_open_info *info, bool *c
     return true;
 }
 
-/* ---- what SQLite says ---- */
-
-static enum db_state judge(struct persist *p, int rc, const char *doing)
-{
-    db_fail(p, rc, doing);
-    switch (rc & 0xFF) {
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_ERROR:          /* no such table, no such column */
-        return DB_DAMAGED;
-    default:
-        return DB_UNUSABLE;
-    }
-}
-
-/* Reads every page. One complaint is enough. quick_check would not see that an index has what its table lacks: a client
- * id that is taken by nobody can't be stored, and no commit succeeds any more. */
-static enum db_state check_all(struct persist *p)
-{
-    sqlite3_stmt *st = NULL;
-    enum db_state state = DB_READY;
-    int rc = sqlite3_prepare_v2(p->db, "PRAGMA integrity_check(1)", -1, &st, NULL);
-
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(st);
-    if (rc != SQLITE_ROW) {
-        state = judge(p, rc, "check");
-    } else {
-        const char *text = (const char *)sqlite3_column_text(st, 0);
-        if (text == NULL || strcmp(text, "ok") != 0) {
-            snprintf(p->error, sizeof p->error, "store %s: check: %s", p->o.path, text != NULL ? text : "failed");
-            for (char *c = p->error; *c != '\0'; c++)
-                *c = *c == '\n' ? ' ' : *c;
-            state = DB_DAMAGED;
-        }
-    }
-    sqlite3_finalize(st);
-    return state;
-}
+/* ---- in what state it is ---- */
 
 static enum db_state examine(struct persist *p)
 {
@@ -204,7 +166,7 @@ static enum db_state examine(struct persist *p)
     if (!stmt_check_all(p))
         return sqlite3_errcode(p->db) == SQLITE_NOMEM || p->tx_rc == PERSIST_BUSY ? DB_UNUSABLE : DB_DAMAGED;
     if (p->o.check || size < CHECK_BYTES)
-        return check_all(p);
+        return db_check(p);
     return DB_READY;
 }
 
@@ -345,13 +307,13 @@ static bool settle(struct persist *p, enum db_state *state, bool *created, struc
 {
     switch (*state) {
     case DB_NEW:
-        *state = check_all(p);        /* one without tables can be damaged as well: not known before it is written to */
-        *created = *state == DB_READY;
-        if (*created && !create(p, why))
+        *created = true;
+        if (!create(p, why))
             return false;
+        *state = DB_READY;
         break;
     case DB_OLDER:
-        *state = check_all(p);        /* the copy that is made first needs every page too */
+        *state = db_check(p);         /* the copy that is made first needs every page too */
         if (*state == DB_READY && !migrate(p, info, why))
             return false;
         break;

@@ -165,18 +165,45 @@ START_TEST(garbage_where_no_store_was)
 }
 END_TEST
 
-/* No tables yet, and no room for any: its list of free pages leads nowhere. */
+/* Writes what is in the header as it is, and leaves the log behind, as a kill does. */
+static void rewrite_header(void)
+{
+    sqlite3 *db;
+
+    ck_assert_int_eq(sqlite3_open(test_store, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "PRAGMA user_version = 0", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_close(db);
+}
+
+/* No tables yet, and no room for any: its list of free pages leads nowhere. Neither it nor its log is touched. */
 START_TEST(empty_and_damaged)
 {
+    char wal[600];
+    const char *names[] = { test_store, wal };
+    char *before[2], *after;
     struct persist *p;
 
-    side_exec("CREATE TABLE x (a); INSERT INTO x VALUES (zeroblob(9000)); DROP TABLE x");
+    snprintf(wal, sizeof wal, "%s-wal", test_store);
+    side_exec("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; CREATE TABLE x (a); "
+              "INSERT INTO x VALUES (zeroblob(9000)); DROP TABLE x");
     write_at(test_store, 32, "\0\0\1\0\0\0\0\x09", 8);
+    rewrite_header();
+    for (unsigned i = 0; i < 2; i++)
+        before[i] = content(names[i]);
     refused(&plain, "damaged", NULL);
     p = open_with(&salvaging, PERSIST_SALVAGED);
     fill(p, 1, 1);
     persist_close(&p);
     ck_assert_uint_ge(count_files("caddis.db.corrupt", NULL), 1);
+    snprintf(wal, sizeof wal, "%s-wal", test_info.moved_to);
+    names[0] = test_info.moved_to;
+    for (unsigned i = 0; i < 2; i++) {
+        after = content(names[i]);
+        ck_assert_msg(strcmp(after, before[i]) == 0, "%s has changed", names[i]);
+        free(after);
+        free(before[i]);
+    }
 }
 END_TEST
 
