@@ -334,7 +334,7 @@ enum persist_rc journal_write(struct broker *b)
     while (!list_empty(&j->changed))
         written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
     while (!list_empty(&j->retained))
-        retain_written(b, LIST_ENTRY(j->retained.next, struct retained, mark));
+        retain_stored(b, LIST_ENTRY(j->retained.next, struct retained, mark));
     retain_trim(b);
     for (size_t i = 0; i < j->sessions.n; i++)
         if (j->sessions.v[i] != NULL)

@@ -158,27 +158,6 @@ static int add_queue(void *arg, const struct persist_queue_summary *p)
     return 0;
 }
 
-static uint64_t mono_expiry(const struct loading *l, const struct persist_message *p)
-{
-    return p->expires_ms == 0 ? 0 : calendar_due(l->b, p->received_ms, p->expires_ms);
-}
-
-static struct msg *stored_message(struct loading *l, const struct persist_message *p)
-{
-    struct incoming in = {
-        .topic = view(p->topic), .payload = view(p->payload), .props = view(p->props), .qos = (uint8_t)p->qos,
-        .retain = p->retain, .received_ms = calendar_mono(l->b, p->received_ms),
-    };
-    struct msg *m;
-
-    in.expires_ms = mono_expiry(l, p);
-    if (p->publisher.p != NULL && p->publisher.len <= UINT16_MAX && p->publisher_user.len <= UINT16_MAX)
-        in.from = ident_new(view(p->publisher), view(p->publisher_user));
-    m = msg_new(&in);
-    ident_unref(&in.from);
-    return m;
-}
-
 static int add_will(void *arg, const struct persist_will *p)
 {
     struct loading *l = arg;
@@ -193,7 +172,7 @@ static int add_will(void *arg, const struct persist_will *p)
         l->odd += s != NULL;
         return 0;
     }
-    msg = stored_message(l, &m);
+    msg = msg_restore(l->b, &m);
     if (msg == NULL)
         return no_memory(l);
     msg->from = ident_ref(s->ident);
@@ -208,13 +187,14 @@ static int add_will(void *arg, const struct persist_will *p)
 static int add_retained(void *arg, const struct persist_retained *p)
 {
     struct loading *l = arg;
+    uint64_t expires_ms = p->m.expires_ms == 0 ? 0 : calendar_due(l->b, p->m.received_ms, p->m.expires_ms);
 
     still_loading(l);
     if (!msg_keepable(&p->m, (struct view){ NULL, 0 }) || p->m.payload.len == 0) {
         l->odd++;
         return 0;
     }
-    return retain_restore(l->b, p, calendar_mono(l->b, p->m.received_ms), mono_expiry(l, &p->m)) ? 0 : no_memory(l);
+    return retain_restore(l->b, p, calendar_mono(l->b, p->m.received_ms), expires_ms) ? 0 : no_memory(l);
 }
 
 static int add_ended(void *arg, int64_t session_id)

@@ -66,7 +66,7 @@ static void admit(struct broker *b, struct retained *r, struct msg *m)
     b->retain.ram_bytes += ram_size(m);
 }
 
-static void keep(struct broker *b, struct retained *r)
+void retain_stored(struct broker *b, struct retained *r)
 {
     list_unlink(&r->mark);
     list_push(&b->retain.kept, &r->mark);
@@ -85,11 +85,6 @@ static void evict(struct broker *b, struct retained *r)
     b->retain.kept_bytes -= r->kept ? ram_size(r->msg) : 0;
     r->kept = false;
     msg_unref(&r->msg);
-}
-
-void retain_written(struct broker *b, struct retained *r)
-{
-    keep(b, r);
 }
 
 void retain_trim(struct broker *b)
@@ -333,7 +328,7 @@ static struct msg *message(struct broker *b, struct retained *r)
         read_failed(b, r, "out of memory");
     } else if (b->retain.ram_bytes + ram_size(g.m) <= b->cfg->retained_memory_bytes) {
         admit(b, r, msg_ref(g.m));
-        keep(b, r);
+        retain_stored(b, r);
     }
     return g.m;
 }

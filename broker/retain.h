@@ -54,7 +54,7 @@ const struct retained *retain_find(const struct broker *b, struct view topic);
 struct persist_retained;
 bool retain_restore(struct broker *b, const struct persist_retained *p, int64_t received_ms, uint64_t expires_ms);
 /* A commit has written it. */
-void retain_written(struct broker *b, struct retained *r);
+void retain_stored(struct broker *b, struct retained *r);
 /* Gives up what can be read from the store, until the rest fits into retained_memory. */
 void retain_trim(struct broker *b);
 /* Does what is not yet written take so much that it should be written soon? */

@@ -133,10 +133,6 @@ void flow_rest(struct session *s);
 /* A QoS 2 id has come in. false: no memory. */
 bool session_inbound(struct session *s, uint16_t pid);
 
-static inline bool session_durable(const struct session *s)
-{
-    return s->durable;
-}
 /* The commit that holds what its client is promised now: state, identifier or subscription that was just marked. An
  * answer that is given again waits for promise_seq: the first time may not be stored yet. */
 uint64_t session_promise(struct broker *b, struct session *s);

@@ -310,7 +310,7 @@ struct sub *share_pick(struct share *g)
 
     RING_EACH(l, g->members) {
         struct sub *sub = of_filter(l);
-        int rank = session_online(sub->s) ? (session_waiting(sub->s) == 0 ? 3 : 2) : session_durable(sub->s) ? 1 : 0;
+        int rank = session_online(sub->s) ? (session_waiting(sub->s) == 0 ? 3 : 2) : sub->s->durable ? 1 : 0;
 
         if (rank > best_rank) {
             best = sub;
