@@ -26,10 +26,22 @@ bool auth_id_allowed(const struct conn *c, struct view id);
  * R_CONTINUE_AUTHENTICATION: that takes longer, the login has begun and needs the packet. */
 enum reason auth_connect(struct broker *b, struct conn *c, const struct connect *p);
 
+/* ---- enhanced authentication (auth_scram.c) ---- */
+
+struct passwd;
+struct scram;
+/* The accounts that count for this client; NULL: its listener names no file. */
+const struct passwd *auth_users(const struct broker *b, const struct conn *c);
+/* NULL: no memory. */
+struct scram *auth_scram_new(const struct broker *b);
+/* As auth_connect(), for a CONNECT that names a method. */
+enum reason auth_scram_begin(struct broker *b, struct conn *c, const struct connect *p);
 /* The first message of an enhanced authentication, in CONNECT. R_CONTINUE_AUTHENTICATION: it was answered. */
 enum reason auth_first(struct broker *b, struct conn *c, struct view data);
 /* The name that an enhanced authentication is about; p NULL: there is none. */
 struct view auth_proven_user(const struct conn *c);
+
+/* ---- rights ---- */
 
 /* May the client of this CONNECT, once it is in, publish its will to this topic (mount point included)? Logs a denial,
  * rate-limited. */
