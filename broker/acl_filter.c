@@ -50,7 +50,7 @@ bool level_same(struct level a, struct level b, const struct acl_who *w)
     int c;
 
     if (plain(a) && plain(b))
-        return a.v.len == b.v.len && (a.v.len == 0 || memcmp(a.v.p, b.v.p, a.v.len) == 0);
+        return view_same(a.v, b.v);
     do {
         c = spell_next(&x, w);
         if (c != spell_next(&y, w))

@@ -180,6 +180,26 @@ bool auth_id_allowed(const struct conn *c, struct view id)
     return false;
 }
 
+/* Does somebody vouch for the names of this listener's clients? */
+static bool names_are_proven(const struct broker *b, const struct listener *l)
+{
+    return b->auth->v[listener_index(b, l)].users != NULL || l->cfg->use_identity_as_username ||
+           l->cfg->use_subject_as_username;
+}
+
+bool auth_may_take(struct broker *b, const struct conn *c, const struct session *s, struct view user)
+{
+    struct view owner = ident_user(s->ident);
+
+    if (!b->cfg->auth.bind_sessions || owner.len == 0 || view_same(owner, user) || !names_are_proven(b, c->listener))
+        return true;
+    if (log_allow(&b->limit_deny, 10, b->now_ms))
+        log_warning("session belongs to user %s, not to %s: `caddis drop-session` ends it id=%s peer=%s",
+                    log_q(owner.p, owner.len), user.p != NULL ? log_q(user.p, user.len) : "nobody",
+                    log_q(ident_id(s->ident).p, ident_id(s->ident).len), c->peer);
+    return false;
+}
+
 bool auth_identity(const struct conn *c, struct view *user)
 {
     const struct config_listener *l = c->listener->cfg;
@@ -264,6 +284,16 @@ static void refresh_rights(struct broker *b, struct session *s)
     s->rights->who = acl_who(acl, ident_id(s->ident), ident_user(s->ident));
 }
 
+/* Did it log in with an account that is gone, or has another password now? */
+static bool revoked(const struct conn *c, const struct policy *was, const struct policy *now)
+{
+    struct view user = ident_user(c->session->ident), proven;
+
+    if (!c->by_scram && auth_identity(c, &proven) && proven.p != NULL)
+        return false;
+    return user.p != NULL && passwd_same(was->users, was->users, user) && !passwd_same(was->users, now->users, user);
+}
+
 bool auth_reload(struct broker *b, const struct config *cfg)
 {
     struct policy *v = load_policies(b, cfg), *old = b->auth->v;
@@ -271,8 +301,14 @@ bool auth_reload(struct broker *b, const struct config *cfg)
     if (v == NULL)
         return false;
     b->auth->v = v;
-    for (struct session *s = session_each(&b->sessions, NULL); s != NULL; s = session_each(&b->sessions, s))
+    for (struct session *s = session_each(&b->sessions, NULL); s != NULL; s = session_each(&b->sessions, s)) {
+        const struct listener *l = s->conn != NULL ? s->conn->listener : NULL;
+
         refresh_rights(b, s);
+        if (l != NULL && !conn_closing(s->conn) &&
+            revoked(s->conn, &old[listener_index(b, l)], &v[listener_index(b, l)]))
+            conn_close_text(b, s->conn, CLOSE_NOT_AUTHORIZED, "its account is gone or changed");
+    }
     free_policies(old, b->auth->n);
     return true;
 }

@@ -48,6 +48,8 @@ struct view auth_proven_user(const struct conn *c);
 bool auth_will_allowed(struct broker *b, const struct conn *c, const struct connect *p, struct view id,
                        struct view topic);
 
+/* May a client of this (proven) name go on with the session, or end it? Logs a refusal, rate-limited. */
+bool auth_may_take(struct broker *b, const struct conn *c, const struct session *s, struct view user);
 /* The session's client is here: what it may do is looked up by its name. false: no memory. */
 bool auth_attach(struct broker *b, struct session *s, const struct conn *c);
 void auth_forget(struct session *s);

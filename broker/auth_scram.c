@@ -116,7 +116,7 @@ static enum reason last_message(struct broker *b, struct conn *c, const struct a
         /* The same user as before, or it would have the other's session. */
         was = ident_user(c->session->ident);
         now = scram_user(c->rare->login->scram);
-        if (was.len != now.len || (now.len > 0 && memcmp(was.p, now.p, now.len) != 0))
+        if (!view_same(was, now))
             r = R_NOT_AUTHORIZED;
         else
             send_auth(b, c, R_OK, final);

@@ -359,6 +359,7 @@ static void inherit(struct config *c, int listener)
     }
     l->auth.allow_anonymous_set |= c->auth.allow_anonymous_set;
     l->auth.allow_zero_length_clientid = c->auth.allow_zero_length_clientid;
+    l->auth.bind_sessions = c->auth.bind_sessions;
 }
 
 static void finish(struct load *l)

@@ -12,7 +12,7 @@ struct config_auth {
     bool allow_anonymous_set;         /* somebody wrote it down */
     char *password_file, *acl_file, *psk_file;
     char **clientid_prefixes;         /* NULL-terminated, or NULL */
-    bool allow_zero_length_clientid;
+    bool allow_zero_length_clientid, bind_sessions;
     char *auto_id_prefix;
 };
 

@@ -12,7 +12,7 @@
     X(log,         false, "What is said, and where.")                                                             \
     X(persistence, false, "The store: sessions, queues and retained messages.")                                   \
     X(limits,      false, "Bounds. 0 turns one off unless its line says otherwise.")                              \
-    X(auth,        false, "Who may connect. A listener can override all but allow_zero_length_clientid.")         \
+    X(auth,        false, "Who may connect. A listener can override all but allow_zero_length_clientid and bind_sessions.") \
     X(listener,    true,  "A place to connect to; any number of them, each with its own name. Without one: port " \
                           "1883 on loopback, open to everybody who is there.")
 
@@ -156,6 +156,8 @@ struct choice {
       "give an id to clients that have none")                                                                     \
     X(auth, auto_id_prefix, STRING, GLOBAL(auth.auto_id_prefix), "auto-", 0, 0, 0, NULL,                          \
       "begin of such an id; a random UUID follows")                                                               \
+    X(auth, bind_sessions, BOOL, GLOBAL(auth.bind_sessions), "true", 0, 0, 0, NULL,                               \
+      "a session that a user has begun is no other user's, where names are proven; false: the client id is enough") \
                                                                                                                   \
     X(listener, port, NUMBER, LISTENER(port), "1883", 0, UINT16_MAX, FIXED, NULL,                                 \
       "TCP port; 0: one that the kernel picks. With a path as address: leave it out")                             \

@@ -220,8 +220,12 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
 {
     uint32_t expiry_s = session_expiry_s(b, expiry_asked(&e->p));
     struct session *s = session_find(&b->sessions, e->id);
-    struct ident *ident = ident_new(e->id, e->p.has_username ? e->p.username : (struct view){ NULL, 0 });
+    struct view user = e->p.has_username ? e->p.username : (struct view){ NULL, 0 };
+    struct ident *ident;
 
+    if (s != NULL && !auth_may_take(b, c, s, user))
+        return R_CLIENTID_NOT_VALID;
+    ident = ident_new(e->id, user);
     if (ident == NULL)
         return R_SERVER_UNAVAILABLE;
     if (s != NULL)

@@ -21,17 +21,12 @@ void names_fini(struct names *n)
     n->count = n->cap = 0;
 }
 
-static bool same(struct view a, struct view b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
-}
-
 /* The slot of the name, or the free one where it belongs. */
 static uint32_t *slot(const struct names *n, struct view name)
 {
     uint32_t i = (uint32_t)hash_bytes(&n->key, 0, name.p, name.len) & (n->cap - 1);
 
-    while (n->slots[i] != 0 && !same(n->v[n->slots[i] - 1].name, name))
+    while (n->slots[i] != 0 && !view_same(n->v[n->slots[i] - 1].name, name))
         i = (i + 1) & (n->cap - 1);
     return &n->slots[i];
 }

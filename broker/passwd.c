@@ -127,6 +127,14 @@ uint32_t passwd_count(const struct passwd *p)
     return p->users.count;
 }
 
+bool passwd_same(const struct passwd *a, const struct passwd *b, struct view user)
+{
+    uint32_t i = a != NULL ? names_find(&a->users, user) : NAMES_NONE;
+    uint32_t k = b != NULL ? names_find(&b->users, user) : NAMES_NONE;
+
+    return i != NAMES_NONE && k != NAMES_NONE && view_same(a->users.v[i].value, b->users.v[k].value);
+}
+
 /* Some account, always the same one for the same name. Only where there is one. */
 static uint32_t stand_in(const struct passwd *p, struct view user)
 {

@@ -22,6 +22,8 @@ struct passwd *passwd_load_text(const char *name, struct view text, void (*say)(
                                 void *arg);
 void passwd_free(struct passwd **pp);
 uint32_t passwd_count(const struct passwd *p);
+/* Do both have this account, with the same hash? Either may be NULL. */
+bool passwd_same(const struct passwd *a, const struct passwd *b, struct view user);
 
 /* ---- plain passwords ---- */
 

@@ -99,10 +99,10 @@ static void check_own(struct check *k)
         if (der.p == NULL || !x509_cert(der, &x))
             break;
         check_dates(k, "certfile", l->certfile, line, &x, "clients refuse it");
-        if (der_below.p != NULL && !x509_same_name(below.issuer, x.subject))
+        if (der_below.p != NULL && !view_same(below.issuer, x.subject))
             tell(k, "certfile", false, "%s:%u: did not issue the certificate above it: first the broker's own, then "
                                        "its issuer, then the issuer's", l->certfile, line);
-        if (der_below.p == NULL && x.is_ca && !x509_same_name(x.issuer, x.subject))
+        if (der_below.p == NULL && x.is_ca && !view_same(x.issuer, x.subject))
             tell(k, "certfile", false, "%s:%u: is an authority's; the broker's own comes first", l->certfile, line);
         tls_file_free(&der_below);
         der_below = der;

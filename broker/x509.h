@@ -18,10 +18,6 @@ struct x509 {
 bool x509_cert(struct view der, struct x509 *out);
 /* The same for a revocation list; subject stays empty. */
 bool x509_crl(struct view der, struct x509 *out);
-static inline bool x509_same_name(struct view a, struct view b)
-{
-    return a.len == b.len && __builtin_memcmp(a.p, b.p, a.len) == 0;
-}
 
 enum x509_name {
     X509_NAME_OK,

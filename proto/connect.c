@@ -28,9 +28,7 @@ static struct view protocol_name(enum version v)
 
 static bool is_name(struct view name, enum version v)
 {
-    struct view want = protocol_name(v);
-
-    return name.len == want.len && memcmp(name.p, want.p, want.len) == 0;
+    return view_same(name, protocol_name(v));
 }
 
 /* Name and level [MQTT-3.1.2-1], [MQTT-3.1.2-2]. */

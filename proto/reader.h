@@ -15,6 +15,11 @@ struct view {
     size_t len;
 };
 
+static inline bool view_same(struct view a, struct view b)
+{
+    return a.len == b.len && (a.len == 0 || __builtin_memcmp(a.p, b.p, a.len) == 0);
+}
+
 struct reader {
     const uint8_t *p, *end;
     bool bad;

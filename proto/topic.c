@@ -89,11 +89,6 @@ static bool level_is(struct view level, char wildcard)
     return level.len == 1 && level.p[0] == wildcard;
 }
 
-static bool level_same(struct view a, struct view b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
-}
-
 /* Would a wildcard at the first level of `filter` meet a `$` at the first level of `other` [MQTT-4.7.2-1]? */
 static bool dollar_bars(struct view filter, struct view other)
 {
@@ -111,7 +106,7 @@ bool topic_matches(struct view filter, struct view name)
             return true; /* the parent level too: "a/#" matches "a" (4.7.1.2) */
         if (!topic_next_level(&name, &have))
             return false;
-        if (!level_is(want, '+') && !level_same(want, have))
+        if (!level_is(want, '+') && !view_same(want, have))
             return false;
     }
     return name.p == NULL;
@@ -132,7 +127,7 @@ bool topic_filter_covers(struct view outer, struct view inner)
             return true;
         if (!topic_next_level(&inner, &i) || level_is(i, '#'))
             return false;
-        if (!level_is(o, '+') && !level_same(o, i))
+        if (!level_is(o, '+') && !view_same(o, i))
             return false;
     }
     return inner.p == NULL;
@@ -151,7 +146,7 @@ bool topic_filters_overlap(struct view a, struct view b)
             return false;
         if (level_is(lb, '#'))
             return true;
-        if (!level_is(la, '+') && !level_is(lb, '+') && !level_same(la, lb))
+        if (!level_is(la, '+') && !level_is(lb, '+') && !view_same(la, lb))
             return false;
     }
     return !topic_next_level(&b, &lb) || level_is(lb, '#');
