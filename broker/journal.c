@@ -390,7 +390,7 @@ static const char *rc_text(enum persist_rc rc)
     case PERSIST_BUSY: return "another process holds the store's write lock";
     case PERSIST_FULL: return "the disk, or max_size, is full";
     case PERSIST_IO: return "the device fails";
-    case PERSIST_BROKEN: return "the store is damaged";
+    case PERSIST_BROKEN: return "the store is damaged; a restart saves what can be read";
     case PERSIST_OK: break;
     }
     return "";

@@ -70,6 +70,8 @@ enum persist_rc db_fail(struct persist *p, int rc, const char *doing)
     if (p->tx == TX_OPEN)
         p->tx = TX_FAILED;
     p->tx_rc = mapped;
+    if (mapped == PERSIST_BROKEN && !p->pair.damaged)
+        pair_note_damage(p);
     return mapped;
 }
 

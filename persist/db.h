@@ -41,7 +41,10 @@ struct persist {
     struct persist_options o;   /* o.path is ours */
     int lock_fd;                /* -1: read only */
     bool had_lock;              /* the lock file was there already */
-    struct { unsigned long long database, log; } pair; /* inodes at the last run; 0: not known */
+    struct {
+        unsigned long long database, log;       /* inodes at the last run; 0: not known */
+        bool damaged;                           /* has the lock file a word of it? */
+    } pair;
     int wal_fd;                 /* -1: none. Open before the first write: errors are told once per descriptor */
     bool unsynced;              /* commits that no sync has covered */
     struct sync sync;
@@ -109,6 +112,8 @@ void sync_fini(struct persist *p);
 /* pair.c: what the lock file says of the last run; what is to be said of this one, once the log is there. */
 void pair_read(struct persist *p);
 void pair_note(struct persist *p);
+/* Says there that the store is damaged, so that the next start looks at all of it. */
+void pair_note_damage(struct persist *p);
 /* Moves a log aside that belongs to another file, and says where to. false: it can't be. */
 bool pair_check(struct persist *p, char *moved, size_t size, char **why);
 

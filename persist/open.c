@@ -107,6 +107,8 @@ static bool take_lock(struct persist *p, char **why)
     len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(p->lock_fd, 0) == 0 && pwrite(p->lock_fd, pid, (size_t)len, 0) < 0)
         return refuse(why, "store %s: the lock file can't be written: %s", p->o.path, strerror(errno));
+    if (p->pair.damaged)
+        pair_note_damage(p);
     return true;
 }
 
@@ -165,7 +167,7 @@ static enum db_state examine(struct persist *p)
 
     if (!stmt_check_all(p))
         return sqlite3_errcode(p->db) == SQLITE_NOMEM || p->tx_rc == PERSIST_BUSY ? DB_UNUSABLE : DB_DAMAGED;
-    if (p->o.check || size < CHECK_BYTES)
+    if (p->o.check || p->pair.damaged || size < CHECK_BYTES)
         return db_check(p);
     return DB_READY;
 }

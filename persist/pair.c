@@ -3,6 +3,8 @@
  *
  * So the lock file keeps the inode numbers of both. Only where the database is another file and the log still the same
  * is the log a leftover; both are others when a whole directory was copied, and then they belong together.
+ *
+ * It is also the place for what must be remembered of a store that can't be written any more because it is damaged.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "persist/db.h"
 
@@ -11,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define DAMAGED "damaged\n"
 
 static bool look(const char *path, const char *suffix, struct stat *st)
 {
@@ -29,6 +33,14 @@ void pair_read(struct persist *p)
     text[n > 0 ? n : 0] = '\0';
     if (sscanf(text, "%*d database %llu log %llu", &p->pair.database, &p->pair.log) != 2)
         p->pair.database = p->pair.log = 0;
+    p->pair.damaged = strstr(text, DAMAGED) != NULL;
+}
+
+void pair_note_damage(struct persist *p)
+{
+    if (p->lock_fd >= 0 && lseek(p->lock_fd, 0, SEEK_END) >= 0 &&
+        write(p->lock_fd, DAMAGED, strlen(DAMAGED)) == (ssize_t)strlen(DAMAGED))
+        p->pair.damaged = true;
 }
 
 void pair_note(struct persist *p)
@@ -48,6 +60,7 @@ void pair_note(struct persist *p)
         fdatasync(p->lock_fd);
     p->pair.database = database.st_ino;
     p->pair.log = log.st_ino;
+    p->pair.damaged = false;
 }
 
 bool pair_check(struct persist *p, char *moved, size_t size, char **why)

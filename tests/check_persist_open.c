@@ -534,6 +534,38 @@ START_TEST(truncated)
 }
 END_TEST
 
+/* Too large to be looked at at each start; it turns out in use that it is damaged. The next start looks. */
+START_TEST(damaged_in_use)
+{
+    struct persist *p;
+    unsigned n = 0;
+    char *why;
+
+    make_large();
+    side_exec("CREATE INDEX extra ON message (qos); INSERT INTO retained (retained_id, received_at, qos, topic, payload)"
+              " VALUES (999, 1, 0, 'large', zeroblob(9437184))");
+    fill_at(test_store, 4096 * side_int("SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'extra'"), 'x', 4096);
+    for (int start = 0; start < 2; start++) {
+        ck_assert_int_eq(persist_open(&salvaging, &p, &test_info, &why), PERSIST_OPENED);
+        if (start == 1) {
+            OK(persist_begin(p));
+            ck_assert_int_eq(put_message(p, 7777, "x", 1), PERSIST_BROKEN);
+            persist_rollback(p);
+        }
+        persist_close(&p);
+    }
+    ck_assert_int_eq(persist_open(&salvaging, &p, &test_info, &why), PERSIST_SALVAGED);
+    OK(persist_queue_page(p, 101, 0, 100, 1 << 20, count_queued, &n));
+    ck_assert_uint_eq(n, 50);
+    OK(persist_begin(p));
+    OK(put_message(p, 7777, "x", 1));
+    OK(persist_commit(p));
+    persist_close(&p);
+    ck_assert_int_eq(persist_open(&salvaging, &p, &test_info, &why), PERSIST_OPENED);
+    persist_close(&p);
+}
+END_TEST
+
 /* Sixteen bytes anywhere: it starts, and reads whatever it finds without falling over. */
 START_TEST(bytes_changed)
 {
@@ -716,6 +748,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, tools_leave_a_log_alone, 0, 2);
     tcase_add_test(t, tools_of_others);
     tcase_add_test(t, damage_is_refused_unless_asked);
+    tcase_add_test(t, damaged_in_use);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);
     tcase_add_loop_test(t, database_lost_of_a_killed_run, 0, 3);
