@@ -207,6 +207,31 @@ START_TEST(empty_and_damaged)
 }
 END_TEST
 
+/* SQLite writes into pages that this list names. */
+START_TEST(free_pages_damaged)
+{
+    char *head, trunk[9] = "";
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    put_all(p);
+    OK(persist_begin(p));
+    OK(put_message(p, 7777, NULL, 0));
+    OK(persist_commit(p));
+    persist_close(&p);
+    side_exec("UPDATE message SET payload = zeroblob(20000) WHERE message_id = 7777; DELETE FROM message WHERE"
+              " message_id = 7777");
+    head = content(test_store);
+    memcpy(trunk, head + 2 * 32, 8);
+    free(head);
+    ck_assert_uint_gt(strtoul(trunk, NULL, 16), 1);
+    write_at(test_store, (int64_t)(strtoul(trunk, NULL, 16) - 1) * 4096, "\x0d\0\0\0\0\x10\0\0", 8);
+    refused(&plain, "damaged", "reelist", NULL);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(test_info.lost_rows, 0);
+    persist_close(&p);
+}
+END_TEST
+
 START_TEST(log_without_its_database)
 {
     char wal[600], moved[512];
@@ -743,6 +768,7 @@ static Suite *suite(void)
     tcase_add_test(t, newer_store);
     tcase_add_test(t, garbage_where_no_store_was);
     tcase_add_test(t, empty_and_damaged);
+    tcase_add_test(t, free_pages_damaged);
     tcase_add_test(t, log_without_its_database);
     tcase_add_test(t, tools_change_nothing);
     tcase_add_loop_test(t, tools_leave_a_log_alone, 0, 2);

@@ -173,6 +173,7 @@ static const char *const nothing[] = {
     "SELECT 'a packet id of no session' FROM inbound_qos2 WHERE session_id NOT IN (SELECT session_id FROM session)",
     "SELECT 'a will of no session' FROM will WHERE session_id NOT IN (SELECT session_id FROM session)",
     "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+    "SELECT integrity_check FROM pragma_integrity_check('sqlite_master') WHERE integrity_check <> 'ok'",
 };
 
 const char *store_sound(const char *name)
