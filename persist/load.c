@@ -109,6 +109,28 @@ enum persist_rc persist_each_subscription(struct persist *p, int (*row)(void *, 
     return st != NULL ? stmt_each(p, st, give_subscription, &g) : p->tx_rc;
 }
 
+struct filters { int (*row)(void *, struct blob filter); void *arg; };
+
+static int give_filter(struct row *r, void *arg)
+{
+    const struct filters *g = arg;
+    struct blob filter = row_text(r, 0);
+
+    return r->bad ? 0 : g->row(g->arg, filter);
+}
+
+enum persist_rc persist_each_filter(struct persist *p, int64_t session_id, int (*row)(void *, struct blob filter),
+                                    void *arg)
+{
+    struct filters g = { row, arg };
+    sqlite3_stmt *st = stmt_get(p, STMT_FILTERS);
+
+    if (st == NULL)
+        return p->tx_rc;
+    sqlite3_bind_int64(st, 1, session_id);
+    return stmt_each(p, st, give_filter, &g);
+}
+
 struct inbound { int (*row)(void *, int64_t session_id, int packet_id); void *arg; };
 
 static int give_inbound(struct row *r, void *arg)

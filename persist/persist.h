@@ -170,6 +170,11 @@ struct persist_retained {
 
 /* Insert or update by id. */
 enum persist_rc persist_session_put(struct persist *p, const struct persist_session *s);
+/* The session, its will and its inbound ids, so that its client id is free. The store remembers that it has ended, and
+ * its subscriptions and its queue stay for the caller to hand on, until persist_session_del(). */
+enum persist_rc persist_session_end(struct persist *p, int64_t id);
+/* Of an ended session's queue at most `budget` rows, the first ones, none behind position upto. */
+enum persist_rc persist_queue_upto(struct persist *p, int64_t session_id, int64_t upto, unsigned budget);
 /* The session with its subscriptions, will and inbound ids at once, so that its client id is free; of its queue
  * (and the messages nobody else needs) at most `budget` rows. *more: rows may be left; the store remembers that the
  * session has ended, and calls with the same id, in this transaction or later ones, go on. See
@@ -213,13 +218,17 @@ enum persist_rc persist_dropped_add(struct persist *p, struct blob client_id, co
 /* Callbacks return 0 to go on, anything else to stop (then the function returns PERSIST_OK too). Blobs live for the
  * call. Rows that break the rules (unknown ids, wrong types, packet id > 65535, bad state, times beyond reason,
  * text that is not UTF-8) are skipped, left alone, and counted in persist_stats.bad_rows. What belongs to a session
- * that was skipped is given nevertheless: its id is unknown to the caller then. */
+ * that was skipped is given nevertheless: its id is unknown to the caller then. What belongs to one that has ended is
+ * neither given nor counted, but where a function asks for one session. */
 enum persist_rc persist_each_session(struct persist *p, int (*row)(void *, const struct persist_session *), void *arg);
 /* Sessions that have ended and whose queue is not yet gone: go on with persist_session_del() when there is time. */
 enum persist_rc persist_each_ended(struct persist *p, int (*row)(void *, int64_t session_id), void *arg);
 enum persist_rc persist_each_will(struct persist *p, int (*row)(void *, const struct persist_will *), void *arg);
 enum persist_rc persist_each_subscription(struct persist *p, int (*row)(void *, const struct persist_subscription *),
                                           void *arg);
+/* The filters of one session, an ended one included. */
+enum persist_rc persist_each_filter(struct persist *p, int64_t session_id, int (*row)(void *, struct blob filter),
+                                    void *arg);
 enum persist_rc persist_each_inbound(struct persist *p, int (*row)(void *, int64_t session_id, int packet_id),
                                      void *arg);
 /* Everything but the payload when payload_over is exceeded: then m.payload.p is NULL and m.payload.len its length. */

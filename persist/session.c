@@ -77,7 +77,7 @@ static int give_slice(struct row *r, void *arg)
 }
 
 /* At most SLICE rows of the queue and their messages. *n: how many there were. */
-static enum persist_rc delete_slice(struct persist *p, int64_t id, unsigned limit, unsigned *n)
+static enum persist_rc delete_slice(struct persist *p, int64_t id, int64_t upto, unsigned limit, unsigned *n)
 {
     struct slice s = { .n = 0 };
     sqlite3_stmt *st = stmt_change(p, STMT_QUEUE_SLICE);
@@ -87,6 +87,7 @@ static enum persist_rc delete_slice(struct persist *p, int64_t id, unsigned limi
         return p->tx_rc;
     sqlite3_bind_int64(st, 1, id);
     sqlite3_bind_int64(st, 2, limit < SLICE ? limit : SLICE);
+    sqlite3_bind_int64(st, 3, upto);
     rc = stmt_each(p, st, give_slice, &s);
     *n = s.n;
     if (rc != PERSIST_OK || s.n == 0)
@@ -97,21 +98,51 @@ static enum persist_rc delete_slice(struct persist *p, int64_t id, unsigned limi
     return rc;
 }
 
-enum persist_rc persist_session_del(struct persist *p, int64_t id, unsigned budget, bool *more)
+/* *more: it ran out of budget. There may be no row left, but then the next call costs no more than asking now. */
+static enum persist_rc delete_rows(struct persist *p, int64_t id, int64_t upto, unsigned budget, bool *more)
 {
-    static const enum stmt at_once[] = { STMT_SUB_CLEAR, STMT_WILL_DEL, STMT_INBOUND_CLEAR, STMT_SESSION_DEL };
     enum persist_rc rc = PERSIST_OK;
     unsigned n = 1;
 
-    *more = false;
-    for (unsigned i = 0; rc == PERSIST_OK && i < sizeof at_once / sizeof at_once[0]; i++)
-        rc = stmt_run_ints(p, at_once[i], 1, id);
     for (; rc == PERSIST_OK && n > 0 && budget > 0; budget -= n < budget ? n : budget)
-        rc = delete_slice(p, id, budget, &n);
+        rc = delete_slice(p, id, upto, budget, &n);
+    *more = n > 0;
+    return rc;
+}
+
+enum persist_rc persist_queue_upto(struct persist *p, int64_t session_id, int64_t upto, unsigned budget)
+{
+    bool more;
+
+    return delete_rows(p, session_id, upto, budget, &more);
+}
+
+static enum persist_rc run_each(struct persist *p, const enum stmt *v, size_t n, int64_t id)
+{
+    enum persist_rc rc = PERSIST_OK;
+
+    for (size_t i = 0; rc == PERSIST_OK && i < n; i++)
+        rc = stmt_run_ints(p, v[i], 1, id);
+    return rc;
+}
+
+enum persist_rc persist_session_end(struct persist *p, int64_t id)
+{
+    static const enum stmt changes[] = { STMT_WILL_DEL, STMT_INBOUND_CLEAR, STMT_SESSION_DEL, STMT_ENDED_PUT };
+
+    return run_each(p, changes, sizeof changes / sizeof changes[0], id);
+}
+
+enum persist_rc persist_session_del(struct persist *p, int64_t id, unsigned budget, bool *more)
+{
+    static const enum stmt at_once[] = { STMT_SUB_CLEAR, STMT_WILL_DEL, STMT_INBOUND_CLEAR, STMT_SESSION_DEL };
+    enum persist_rc rc = run_each(p, at_once, sizeof at_once / sizeof at_once[0], id);
+
+    *more = false;
+    if (rc == PERSIST_OK)
+        rc = delete_rows(p, id, INT64_MAX, budget, more);
     if (rc != PERSIST_OK)
         return rc;
-    /* Out of budget: there may be no row left, but then the next call costs no more than asking now. */
-    *more = n > 0;
     return stmt_run_ints(p, *more ? STMT_ENDED_PUT : STMT_ENDED_DEL, 1, id);
 }
 

@@ -90,7 +90,8 @@
     X(QUEUE_DEL,      HOT,  "DELETE FROM queue WHERE session_id = ?1 AND position = ?2") \
     X(QUEUE_UPTO,     HOT,  "DELETE FROM queue WHERE session_id = ?1 AND position <= ?2") \
     X(QUEUE_SLICE,    HOT,  "SELECT position, message_id, shared FROM queue WHERE session_id = ?1" \
-                            " ORDER BY position LIMIT ?2") \
+                            " AND position <= ?3 ORDER BY position LIMIT ?2") \
+    X(FILTERS,        HOT,  "SELECT topic_filter FROM subscription WHERE session_id = ?1") \
     X(QUEUE_OLDEST,   HOT,  "SELECT q.position, q.message_id, q.shared, " QUEUE_BYTES " FROM queue q" \
                             " WHERE q.session_id = ?1 AND q.state = 0 ORDER BY q.position LIMIT 1") \
     X(QUEUE_PAGE,     HOT,  "SELECT " MESSAGE_COLUMNS ", m.payload, q.position, q.message_id, q.qos, q.retain," \
@@ -117,7 +118,8 @@
     X(EACH_WILL,      COLD, "SELECT w.session_id, w.topic, w.qos, w.retain, w.delay_interval, w.publish_at," \
                             " w.expiry_interval, w.properties, w.payload, " KNOWN("w") " FROM will w") \
     X(EACH_SUB,       COLD, "SELECT u.session_id, u.topic_filter, u.qos, u.no_local, u.retain_as_published," \
-                            " u.retain_handling, u.subscription_identifier, " KNOWN("u") " FROM subscription u") \
+                            " u.retain_handling, u.subscription_identifier, " KNOWN("u") " FROM subscription u WHERE " \
+                            KNOWN("u") " OR u.session_id NOT IN (SELECT session_id FROM ended_session)") \
     X(EACH_INBOUND,   COLD, "SELECT i.session_id, i.packet_id, " KNOWN("i") " FROM inbound_qos2 i") \
     X(EACH_RETAINED,  COLD, "SELECT " RETAINED_COLUMNS ", CASE WHEN length(r.payload) <= ?1 THEN r.payload END," \
                             " r.retained_id, CASE typeof(r.payload) WHEN 'blob' THEN length(r.payload) END" \

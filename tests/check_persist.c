@@ -376,6 +376,70 @@ START_TEST(ended_session_goes_in_slices)
 }
 END_TEST
 
+static int note_filter(void *arg, struct blob filter)
+{
+    unsigned *n = arg;
+
+    ck_assert(filter.len == 1 && memcmp(filter.p, "a", 1) == 0);
+    ++*n;
+    return 0;
+}
+
+static int never(void *arg, const struct persist_subscription *s)
+{
+    (void)arg;
+    ck_abort_msg("a subscription of session %d", (int)s->session_id);
+    return 0;
+}
+
+/* What an ended session leaves to others is found again, but is nobody's now; it goes from the first row on. */
+START_TEST(ended_session_leaves_something)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    struct persist_subscription sub = { .session_id = 1, .filter = text("a"), .qos = 1 };
+    struct persist_stats st;
+    int64_t ended = 0;
+    unsigned filters = 0;
+    bool more;
+
+    fill(p, 500, 10);
+    OK(persist_begin(p));
+    OK(persist_sub_put(p, &sub));
+    OK(persist_inbound_put(p, 1, 5));
+    OK(persist_session_end(p, 1));
+    OK(put_session(p, 2, "c"));
+    OK(persist_commit(p));
+    persist_close(&p);
+    p = open_as(PERSIST_OPENED);
+    OK(persist_each_ended(p, note_ended, &ended));
+    ck_assert_int_eq(ended, 1);
+    OK(persist_each_subscription(p, never, NULL));
+    persist_stats(p, &st);
+    ck_assert_uint_eq(st.bad_rows, 0);
+    OK(persist_each_filter(p, 1, note_filter, &filters));
+    OK(persist_each_filter(p, 2, note_filter, &filters));
+    ck_assert_uint_eq(filters, 1);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM queue"), 500);
+    ck_assert_int_eq(side_int("SELECT count(*) FROM inbound_qos2"), 0);
+    OK(persist_begin(p));
+    OK(persist_queue_upto(p, 1, 300, 100));
+    OK(persist_commit(p));
+    ck_assert_int_eq(side_int("SELECT min(position) FROM queue"), 101);
+    OK(persist_begin(p));
+    OK(persist_queue_upto(p, 1, 300, 1000));
+    OK(persist_commit(p));
+    ck_assert_int_eq(side_int("SELECT min(position) FROM queue"), 301);
+    ck_assert_int_eq(side_int("SELECT min(message_id) FROM message"), 301);
+    OK(persist_begin(p));
+    OK(persist_session_del(p, 1, 1000, &more));
+    OK(persist_commit(p));
+    ck_assert(!more);
+    ck_assert_int_eq(side_int("SELECT (SELECT count(*) FROM subscription) + (SELECT count(*) FROM message) +"
+                              " (SELECT count(*) FROM ended_session)"), 0);
+    persist_close(&p);
+}
+END_TEST
+
 START_TEST(client_id_has_one_session)
 {
     struct persist *p = open_as(PERSIST_CREATED);
@@ -541,6 +605,7 @@ static Suite *suite(void)
     tcase_add_test(t, message_goes_with_its_last_reader);
     tcase_add_test(t, oldest_is_dropped);
     tcase_add_test(t, ended_session_goes_in_slices);
+    tcase_add_test(t, ended_session_leaves_something);
     tcase_add_test(t, client_id_has_one_session);
     tcase_add_test(t, failed_change_rolls_back);
     tcase_add_test(t, pages_are_bounded);

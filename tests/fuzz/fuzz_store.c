@@ -167,7 +167,9 @@ static void read_all(struct persist *db, const char *path, bool count)
         account(db, path, "SELECT count(*) FROM " sql, rc, n, &bad)
     ACCOUNT(persist_each_session(db, any_session, &n), "session");
     ACCOUNT(persist_each_will(db, any_will, &n), "will");
-    ACCOUNT(persist_each_subscription(db, any_subscription, &n), "subscription");
+    ACCOUNT(persist_each_subscription(db, any_subscription, &n),
+            "subscription u WHERE u.session_id IN (SELECT session_id FROM session)"
+            " OR u.session_id NOT IN (SELECT session_id FROM ended_session)");
     ACCOUNT(persist_each_inbound(db, any_inbound, &n), "inbound_qos2");
     ACCOUNT(persist_each_retained(db, SIZE_MAX, any_retained, &n), "retained");
     ACCOUNT(persist_each_queue_summary(db, any_queue, &n),
