@@ -417,12 +417,14 @@ static void check_journal(const struct broker *b, struct census *c)
     for (size_t i = 0; i < j->ops.n; i++)
         if (j->ops.v[i].msg != NULL)
             count_msg(c, j->ops.v[i].msg);
+    for (size_t i = 0; i < j->ended.n; i++)
+        assert(j->ended.v[i].id > 0 && j->ended.v[i].message_id <= j->ended.v[i].upto);
     assert(unstored == j->unstored);
     assert(j->durable <= j->seq && j->syncing <= j->seq && j->waited <= j->seq + 1);
     assert(j->async || j->durable == j->seq || !journal_on(j));
     /* C3. */
     assert(!journal_on(j) || j->broken || b->stopping || timer_armed(&j->timer) ||
-           !(j->want || j->lazy || unstored > 0));
+           !(j->want || j->lazy || unstored > 0 || j->ended.n > 0));
 }
 
 static void check_retained(const struct broker *b, struct census *c)

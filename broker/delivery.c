@@ -243,6 +243,17 @@ bool session_full(const struct broker *b, const struct session *s)
     return b->cfg->queue_full != QUEUE_FULL_DROP_OLDEST && queue_full(b, s, 1);
 }
 
+bool session_has_room(const struct broker *b, const struct session *s, uint64_t bytes)
+{
+    const struct flow *f = s->flow;
+
+    if (!session_online(s))
+        return true;
+    if (s->conn->out.bytes > broker_write_limit(b))
+        return false;
+    return stored_session(b, s) ? !queue_full(b, s, bytes) : f->inflight + f->queued < inflight_limit(b, s);
+}
+
 /* Of what is QUEUED in RAM. */
 static uint64_t bytes_in_ram(const struct session *s)
 {
@@ -385,7 +396,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
         share->refs++;
     enqueue(b, s, d);
     if (stored_session(b, s))
-        journal_delivery_new(b, d, d->in_tail || in->qos == 2);
+        journal_delivery_new(b, d, d->in_tail || in->qos == 2 || in->moved);
     if (session_online(s))
         session_wake(b, s);
     return true;

@@ -3,6 +3,7 @@
 #include "broker/journal.h"
 
 #include "broker/broker.h"
+#include "broker/estate.h"
 #include "broker/will.h"
 
 #include <assert.h>
@@ -221,9 +222,11 @@ void journal_forget_session(struct broker *b, struct session *s)
             j->drop_oldest.v[i].s = NULL;
 }
 
-void journal_session_del(struct broker *b, struct session *s)
+void journal_session_del(struct broker *b, struct session *s, bool leaves)
 {
-    op(b, OP_SESSION_DEL, s->db_id);
+    op(b, leaves ? OP_SESSION_END : OP_SESSION_DEL, s->db_id);
+    if (leaves)
+        journal_next(b);            /* somebody waits for what it leaves */
 }
 
 void journal_sub_put(struct broker *b, const struct session *s, struct view filter, const struct sub *sub)
@@ -372,13 +375,14 @@ void journal_dropped(struct broker *b, struct view id, const char *reason, uint3
     lazily(b);
 }
 
-void journal_resume_ended(struct broker *b, int64_t session_id)
+void journal_resume_ended(struct broker *b, int64_t session_id, bool leaves)
 {
     struct journal *j = &b->journal;
 
     if (!GROW(b, j->ended, 1))
         return;
-    j->ended.v[j->ended.n++] = session_id;
+    j->ended.v[j->ended.n++] = (struct journal_ended){ .id = session_id, .leaves = leaves,
+                                                       .until_ms = b->now_ms + ESTATE_PATIENCE_MS };
     lazily(b);
 }
 
@@ -544,8 +548,11 @@ void journal_turn(struct broker *b)
     if (!journal_on(j) || j->broken)
         return;
     gather(b);
-    if (commit_at(b) <= b->now_ms)
+    if (commit_at(b) <= b->now_ms) {
+        if (j->failures == 0)
+            estate_hand_on(b);
         commit(b);
+    }
     sync_start(b);
     if (j->upkeep)
         journal_upkeep(b);

@@ -31,7 +31,7 @@ struct sub;
 struct will;
 
 enum journal_verb {
-    OP_SESSION_DEL, OP_SUB_PUT, OP_SUB_DEL, OP_INBOUND_PUT, OP_INBOUND_DEL, OP_WILL_PUT, OP_WILL_DEL,
+    OP_SESSION_DEL, OP_SESSION_END, OP_SUB_PUT, OP_SUB_DEL, OP_INBOUND_PUT, OP_INBOUND_DEL, OP_WILL_PUT, OP_WILL_DEL,
     OP_RETAINED_DEL,
 };
 
@@ -51,6 +51,16 @@ struct journal_op {
 struct journal_gone {
     int64_t session_id, position, message_id;
     bool shared;
+};
+
+/* A session that has ended, and whose queue goes in slices. */
+struct journal_ended {
+    int64_t id;                     /* 0: nothing is left */
+    bool leaves;                    /* to other members of its groups, see estate.h */
+    int64_t upto;                   /* rows up to here have been handed on */
+    int64_t message_id;             /* of the last of these */
+    unsigned nth;                   /* rows with this message before it */
+    uint64_t until_ms;              /* it waits so long for somebody who has room */
 };
 
 /* The oldest message that waits for a session, to be dropped unread. */
@@ -84,7 +94,7 @@ struct journal {
     JOURNAL_ARRAY(struct journal_oldest) drop_oldest;
     JOURNAL_ARRAY(struct journal_dropped) dropped;
     struct names dropped_index;     /* id, NUL, reason: the number in dropped */
-    JOURNAL_ARRAY(int64_t) ended;                   /* sessions whose queues are being deleted, in slices */
+    JOURNAL_ARRAY(struct journal_ended) ended;
     uint32_t unstored;              /* deliveries in fresh and due */
     uint64_t seq;                   /* commits made */
     uint64_t durable;               /* commits known durable */
@@ -153,7 +163,8 @@ bool journal_drops_oldest(const struct journal *j, const struct session *s);
 
 /* Lazily; soon false: it is written when there is a commit anyway, and causes none. */
 void journal_session_put(struct broker *b, struct session *s, bool soon);
-void journal_session_del(struct broker *b, struct session *s);
+/* leaves: other members of its groups are to get what waits in the store. */
+void journal_session_del(struct broker *b, struct session *s, bool leaves);
 void journal_sub_put(struct broker *b, const struct session *s, struct view filter, const struct sub *sub);
 void journal_sub_del(struct broker *b, const struct session *s, struct view filter);
 void journal_inbound_put(struct broker *b, const struct session *s, uint16_t pid);
@@ -182,8 +193,8 @@ struct wear {
     bool early;                     /* what happens at the start says little about a day */
 };
 struct wear journal_wear(const struct broker *b, uint64_t bytes_written);
-/* The queues of these sessions, ended in an earlier run, are still to be deleted. */
-void journal_resume_ended(struct broker *b, int64_t session_id);
+/* A session has ended, perhaps in an earlier run, and its queue is still to be handed on or deleted. */
+void journal_resume_ended(struct broker *b, int64_t session_id, bool leaves);
 
 /* Once a turn: commits and syncs what is due. */
 void journal_turn(struct broker *b);

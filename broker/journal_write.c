@@ -1,11 +1,11 @@
 /* What a commit writes. The marks stay until it has succeeded: after a failure everything is as before.
  *
  * Order: changes of sessions in the order they happened (a session that ended comes before one of the same client id);
- * new rows; changed states; deletions, which must not take a message away from a new row; drops of the oldest, which
- * must see the states.
+ * rows that were handed on, whose room new ones need; new rows; changed states; deletions, which must not take a
+ * message away from a new row; drops of the oldest, which must see the states.
  *
  * A full store takes no new rows, but lets rows go. Then what takes away is written alone, so that clients which come
- * and fetch their queues make room, and the rest succeeds once there is enough.
+ * and fetch their queues make room, and the rest, what is handed on included, succeeds once there is enough.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/broker.h"
 #include "broker/will.h"
@@ -77,6 +77,7 @@ static enum persist_rc write_op(struct broker *b, struct journal_op *o, unsigned
         *budget = o->a ? 0 : *budget;
         return rc;
     }
+    case OP_SESSION_END: return persist_session_end(j->db, o->id);
     case OP_SUB_PUT: return write_sub(j->db, o, text);
     case OP_SUB_DEL: return persist_sub_del(j->db, o->id, text);
     case OP_INBOUND_PUT: return persist_inbound_put(j->db, o->id, (int)o->a);
@@ -154,11 +155,21 @@ static enum persist_rc write_ended(struct journal *j, unsigned budget)
     for (size_t i = 0; i < j->ended.n && budget > 0; i++) {
         bool more;
 
-        TRY(persist_session_del(j->db, j->ended.v[i], budget, &more));
+        if (j->ended.v[i].leaves || j->ended.v[i].id == 0)
+            continue;
+        TRY(persist_session_del(j->db, j->ended.v[i].id, budget, &more));
         if (more)
             return PERSIST_OK;
-        j->ended.v[i] = 0;          /* even if the commit fails: the row in the store says what is left */
+        j->ended.v[i].id = 0;       /* even if the commit fails: the row in the store says what is left */
     }
+    return PERSIST_OK;
+}
+
+static enum persist_rc write_estates(struct journal *j)
+{
+    for (size_t i = 0; i < j->ended.n; i++)
+        if (j->ended.v[i].leaves && j->ended.v[i].upto > 0)
+            TRY(persist_queue_upto(j->db, j->ended.v[i].id, j->ended.v[i].upto, ENDED_BUDGET));
     return PERSIST_OK;
 }
 
@@ -194,6 +205,7 @@ static enum persist_rc write_all(struct broker *b)
     for (size_t i = 0; i < j->sessions.n; i++)
         if (j->sessions.v[i] != NULL)
             TRY(write_session(j->db, j->sessions.v[i]));
+    TRY(write_estates(j));
     LIST_EACH(l, &j->due)
         TRY(write_delivery(b, LIST_ENTRY(l, struct delivery, mark)));
     TRY(write_states(j));
@@ -283,13 +295,13 @@ static void forget_ops(struct broker *b)
     size_t keep = 0;
 
     for (size_t i = 0; i < j->ended.n; i++)
-        if (j->ended.v[i] != 0)
+        if (j->ended.v[i].id != 0)
             j->ended.v[keep++] = j->ended.v[i];
     j->ended.n = keep;
     for (size_t i = 0; i < j->ops.n; i++) {
         msg_unref(&j->ops.v[i].msg);
-        if (j->ops.v[i].verb == OP_SESSION_DEL && j->ops.v[i].a)
-            journal_resume_ended(b, j->ops.v[i].id);
+        if (j->ops.v[i].verb == OP_SESSION_END || (j->ops.v[i].verb == OP_SESSION_DEL && j->ops.v[i].a))
+            journal_resume_ended(b, j->ops.v[i].id, j->ops.v[i].verb == OP_SESSION_END);
     }
     journal_forget_dropped(j);
     forget_drops(j);
@@ -342,7 +354,9 @@ enum persist_rc journal_write(struct broker *b)
     EMPTY(j->sessions);
     forget_ops(b);
     calendar_written(b);
-    if (j->ended.n > 0)
+    if (j->ended.n > 0) {
+        j->lazy = true;
         j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;
+    }
     return PERSIST_OK;
 }

@@ -201,7 +201,7 @@ static int add_ended(void *arg, int64_t session_id)
 {
     struct loading *l = arg;
 
-    journal_resume_ended(l->b, session_id);
+    journal_resume_ended(l->b, session_id, true);
     return 0;
 }
 

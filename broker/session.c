@@ -4,7 +4,7 @@
 
 #include "broker/auth.h"
 #include "broker/broker.h"
-#include "broker/route.h"
+#include "broker/estate.h"
 #include "broker/will.h"
 
 #include <assert.h>
@@ -161,6 +161,46 @@ bool session_rows_pending(const struct broker *b, const struct session *s)
     return (int32_t)(s->rows_seq - (uint32_t)b->journal.seq) > 0;
 }
 
+/* Everything in RAM becomes tail: written if it is not, then paged out by the journal. */
+static void to_tail(struct broker *b, struct flow *f)
+{
+    list_splice(&f->window, &f->tail);
+    list_splice(&f->tail, &f->window);
+    f->next = &f->window;
+    f->window_bytes = 0;
+    f->paged_position = 0;
+    mem_free(MEM_SESSION, f->ring);
+    f->ring = NULL;
+    f->ring_mask = 0;
+    LIST_EACH(l, &f->tail) {
+        struct delivery *d = LIST_ENTRY(l, struct delivery, order);
+
+        d->in_tail = true;
+        if (!d->stored)
+            journal_delivery_due(b, d);
+        else if (!link_used(&d->mark))
+            delivery_page_out(b, d);
+    }
+}
+
+/* Nothing is on its way any more. */
+static void flow_stop(struct broker *b, struct session *s)
+{
+    struct flow *f = s->flow;
+
+    if (f == &flow_none)
+        return;
+    f->inflight = 0;
+    f->inflight_bytes = 0;
+    LIST_EACH(l, &f->window)
+        LIST_ENTRY(l, struct delivery, order)->flying = false;
+    if (journal_on(&b->journal))
+        to_tail(b, f);
+    else
+        f->next = f->window.next;
+    flow_rest(s);
+}
+
 /* ---- begin ---- */
 
 static void expired(struct timer *t, void *arg)
@@ -208,94 +248,19 @@ uint64_t session_promise(struct broker *b, struct session *s)
 
 /* ---- end ---- */
 
-/* What a member of a shared group has not acknowledged goes to another one, QoS 2 excepted once it was sent: its
- * client may have it already. [MQTT5-4.8.2-5], [MQTT5-4.8.2-6] */
-static bool may_be_handed_on(unsigned state, unsigned qos)
+/* What is not stored goes to other members now; with its ticket, since the publisher's answer may wait for that. */
+static void pass_on(struct broker *b, const struct delivery *d)
 {
-    return state == QUEUED || (state == SENT && qos == 1);
-}
+    /* A client that has a QoS 2 message of a durable session got it after it was stored. */
+    bool may = d->share != NULL && !d->stored && (estate_may_pass(d->state, d->qos) || d->ticketed);
+    struct sub *sub = may ? share_pick(d->share) : NULL;
+    struct incoming in;
 
-static void hand_on(struct broker *b, struct share *g, struct msg *m)
-{
-    struct sub *sub = share_pick(g);
-    /* A copy: as a message of its own its row belongs to the new recipient alone. */
-    struct incoming in = incoming_from(m);
-    uint8_t ids[8];
-    struct writer w = wr_make(ids, sizeof ids);
-
-    incoming_done(&in);
     if (sub == NULL)
         return;
-    if (sub->subid != 0)
-        props_write_num(&w, PROP_SUBSCRIPTION_ID, sub->subid);
-    session_deliver(b, sub->s, &in, m->qos < sub->qos ? m->qos : sub->qos, sub->retain_as_published && m->retain,
-                    (struct view){ ids, (size_t)(w.p - ids) }, g);
+    in = incoming_from(d->msg);
+    estate_give(b, sub, &in);
     incoming_done(&in);
-}
-
-/* What waits in the store for a member that ends, a bounded part of it. */
-#define ORPHANS_MAX   1000
-#define ORPHANS_BYTES (1 << 20)
-
-struct orphans {
-    struct broker *b;
-    struct session *s;
-    unsigned n;
-    struct { struct msg *m; struct share *g; } v[ORPHANS_MAX];
-};
-
-static int add_orphan(void *arg, const struct persist_queue *q, const struct persist_message *m)
-{
-    struct orphans *o = arg;
-    struct share *g = subs_only_shared(o->s, (struct view){ m->topic.p, m->topic.len });
-    struct msg *msg;
-
-    if (g == NULL || !may_be_handed_on((unsigned)q->state, (unsigned)q->qos) ||
-        !msg_keepable(m, (struct view){ NULL, 0 }))
-        return 0;
-    msg = msg_restore(o->b, m);
-    if (msg == NULL)
-        return 1;
-    g->refs++;
-    o->v[o->n].m = msg;
-    o->v[o->n++].g = g;
-    return o->n == ORPHANS_MAX;
-}
-
-static bool is_in_group(const struct session *s)
-{
-    RING_EACH(l, s->subs)
-        if (LIST_ENTRY(l, struct sub, by_session)->shared)
-            return true;
-    return false;
-}
-
-/* NULL: there is nothing to hand on, or it can't be read. */
-static struct orphans *orphans_new(struct broker *b, struct session *s)
-{
-    struct orphans *o;
-
-    if (s->backlog == 0 || !journal_on(&b->journal) || !is_in_group(s) ||
-        (session_rows_pending(b, s) && !journal_commit_now(b)))
-        return NULL;
-    o = mem_alloc(MEM_OTHER, sizeof *o);
-    if (o == NULL)
-        return NULL;
-    o->b = b;
-    o->s = s;
-    o->n = 0;
-    persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, ORPHANS_MAX, ORPHANS_BYTES, add_orphan, o);
-    return o;
-}
-
-static void orphans_hand_on(struct broker *b, struct orphans *o)
-{
-    for (unsigned i = 0; o != NULL && i < o->n; i++) {
-        hand_on(b, o->v[i].g, o->v[i].m);
-        share_unref(&b->subs, &o->v[i].g);
-        msg_unref(&o->v[i].m);
-    }
-    mem_free(MEM_OTHER, o);
 }
 
 static void free_deliveries(struct broker *b, struct link *list)
@@ -303,15 +268,40 @@ static void free_deliveries(struct broker *b, struct link *list)
     while (!list_empty(list)) {
         struct delivery *d = LIST_ENTRY(list->next, struct delivery, order);
 
-        if (d->share != NULL && may_be_handed_on(d->state, d->qos))
-            hand_on(b, d->share, d->msg);
+        pass_on(b, d);
         delivery_done(b, d);
     }
 }
 
+static bool has_heirs(const struct session *s)
+{
+    RING_EACH(l, s->subs) {
+        const struct sub *sub = LIST_ENTRY(l, struct sub, by_session);
+
+        if (sub->shared && sub->by_filter.next != &sub->by_filter)
+            return true;
+    }
+    return false;
+}
+
+/* Is there something in the store for other members of its groups? Then all the rest is written, too, so that the order
+ * stays; what can't be written is handed on from RAM. */
+static bool leaves_estate(struct broker *b, struct session *s)
+{
+    const struct flow *f = s->flow;
+
+    if (!s->durable || !journal_on(&b->journal) || b->journal.broken || !has_heirs(s) ||
+        (s->backlog == 0 && list_empty(&f->window) && list_empty(&f->tail)))
+        return false;
+    flow_stop(b, s);
+    if (!list_empty(&s->flow->tail))
+        journal_commit_now(b);
+    return true;
+}
+
 void session_free(struct broker *b, struct session *s)
 {
-    struct orphans *orphans = orphans_new(b, s);
+    bool leaves = leaves_estate(b, s);
 
     s->ending = true;
     if (s->conn != NULL) {
@@ -323,10 +313,9 @@ void session_free(struct broker *b, struct session *s)
     timer_disarm(&s->timer);
     subs_remove_all(&b->subs, s);
     free_deliveries(b, &s->flow->window);
-    orphans_hand_on(b, orphans);
     free_deliveries(b, &s->flow->tail);
     if (s->durable)
-        journal_session_del(b, s);
+        journal_session_del(b, s, leaves);
     journal_forget_session(b, s);
     auth_forget(s);
     table_remove(&b->sessions, s);
@@ -356,46 +345,6 @@ static void arm_from_now(struct broker *b, struct session *s)
 
     if (in_s != UINT32_MAX)
         session_arm_expiry(b, s, b->now_ms + (uint64_t)in_s * 1000);
-}
-
-/* Everything in RAM becomes tail: written if it is not, then paged out by the journal. */
-static void to_tail(struct broker *b, struct flow *f)
-{
-    list_splice(&f->window, &f->tail);
-    list_splice(&f->tail, &f->window);
-    f->next = &f->window;
-    f->window_bytes = 0;
-    f->paged_position = 0;
-    mem_free(MEM_SESSION, f->ring);
-    f->ring = NULL;
-    f->ring_mask = 0;
-    LIST_EACH(l, &f->tail) {
-        struct delivery *d = LIST_ENTRY(l, struct delivery, order);
-
-        d->in_tail = true;
-        if (!d->stored)
-            journal_delivery_due(b, d);
-        else if (!link_used(&d->mark))
-            delivery_page_out(b, d);
-    }
-}
-
-/* Nothing is on its way any more. */
-static void flow_stop(struct broker *b, struct session *s)
-{
-    struct flow *f = s->flow;
-
-    if (f == &flow_none)
-        return;
-    f->inflight = 0;
-    f->inflight_bytes = 0;
-    LIST_EACH(l, &f->window)
-        LIST_ENTRY(l, struct delivery, order)->flying = false;
-    if (journal_on(&b->journal))
-        to_tail(b, f);
-    else
-        f->next = f->window.next;
-    flow_rest(s);
 }
 
 void session_detach(struct broker *b, struct session *s)

@@ -139,6 +139,9 @@ uint64_t session_promise(struct broker *b, struct session *s);
 bool session_online(const struct session *s);
 /* Would it drop whatever message came next? */
 bool session_full(const struct broker *b, const struct session *s);
+/* Could it take a message that can wait elsewhere until then? One that is away takes what its limits allow; in RAM
+ * alone nothing is kept beyond the window. */
+bool session_has_room(const struct broker *b, const struct session *s, uint64_t bytes);
 /* Counts messages as dropped that its full queue would not have taken. */
 void session_drop_unseen(struct broker *b, struct session *s, uint32_t n);
 /* Messages that wait for the client, those in flight not counted. */

@@ -209,20 +209,13 @@ void subs_remove_all(struct subs *t, struct session *s)
         sub_free(t, of_session(s->subs));
 }
 
-struct share *subs_only_shared(const struct session *s, struct view topic)
+struct share *subs_share(struct subs *t, struct view filter)
 {
-    struct share *shared = NULL;
+    struct view group, path = filter;
+    bool shared = topic_split_share(filter, &group, &path);
+    const struct filter *f = shared ? filter_find(&t->filters, path) : NULL;
 
-    RING_EACH(l, s->subs) {
-        const struct sub *sub = of_session(l);
-
-        if (!topic_matches(filter_text(sub_filter(sub)), topic))
-            continue;
-        if (!sub->shared)
-            return NULL;
-        shared = sub->share;
-    }
-    return shared;
+    return f != NULL ? share_find(f, group) : NULL;
 }
 
 /* ---- who gets it? ---- */

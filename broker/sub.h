@@ -54,8 +54,8 @@ void subs_remove_all(struct subs *t, struct session *s);
 struct sub *subs_find(struct subs *t, struct session *s, struct view filter);
 /* The member that a message to the group goes to now; NULL: nobody can take it. */
 struct sub *share_pick(struct share *g);
-/* The group by which, and by no subscription of its own, the session gets messages on this topic; NULL: none. */
-struct share *subs_only_shared(const struct session *s, struct view topic);
+/* The group that the filter of a shared subscription names; NULL: there is none. */
+struct share *subs_share(struct subs *t, struct view filter);
 void share_unref(struct subs *t, struct share **sp);
 
 static inline struct share *sub_share(const struct sub *sub)
