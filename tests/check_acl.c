@@ -4,8 +4,8 @@
 #include "broker/mem.h"
 #include "broker/textfile.h"
 #include "proto/topic.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -393,22 +393,15 @@ int main(void)
 {
     Suite *suite = suite_create("acl");
     TCase *t = tcase_create("acl");
-    SRunner *r;
-    int failed;
 
-#define ROWS(test, rows) tcase_add_loop_test(t, test, 0, sizeof(rows) / sizeof(rows)[0])
-    ROWS(refused_rows, refused);
-    ROWS(check_rows, checks);
+    tcase_add_loop_test(t, refused_rows, 0, COUNT(refused));
+    tcase_add_loop_test(t, check_rows, 0, COUNT(checks));
     tcase_add_test(t, rule_texts);
     tcase_add_test(t, no_memory_anywhere);
-    ROWS(filter_rows, filters);
+    tcase_add_loop_test(t, filter_rows, 0, COUNT(filters));
     tcase_add_loop_test(t, filters_against_every_topic, 0, 20);
     tcase_add_test(t, deep);
     tcase_set_timeout(t, 60);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,8 +2,8 @@
  * expire in the end, and what the store says must be UTC once the clock is right.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -590,8 +590,6 @@ int main(void)
 {
     Suite *s = suite_create("calendar");
     TCase *t = tcase_create("calendar");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -603,9 +601,5 @@ int main(void)
     tcase_add_test(t, a_clock_gone_mad);
     tcase_add_test(t, a_good_clock_costs_nothing);
     tcase_add_loop_test(t, dates_are_utc, 0, DATES);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -3,8 +3,8 @@
 #include "broker/cmd.h"
 #include "broker/passwd.h"
 #include "broker/textfile.h"
+#include "suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -474,15 +474,12 @@ int main(void)
 {
     Suite *suite = suite_create("cmd_passwd");
     TCase *t = tcase_create("cmd_passwd");
-    SRunner *r;
-    int failed;
 
-#define ROWS(test, rows) tcase_add_loop_test(t, test, 0, sizeof(rows) / sizeof(rows)[0])
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, create_change_delete);
-    ROWS(kind_rows, kinds);
-    ROWS(refused_rows, refused);
-    ROWS(typed_rows, typed);
+    tcase_add_loop_test(t, kind_rows, 0, COUNT(kinds));
+    tcase_add_loop_test(t, refused_rows, 0, COUNT(refused));
+    tcase_add_loop_test(t, typed_rows, 0, COUNT(typed));
     tcase_add_test(t, the_rest_stays);
     tcase_add_test(t, mode_and_links_stay);
     tcase_add_test(t, convert);
@@ -491,12 +488,8 @@ int main(void)
     tcase_add_test(t, no_room);
     tcase_add_test(t, twice_and_silent);
     tcase_add_test(t, interrupted);
-    ROWS(question_rows, questions);
+    tcase_add_loop_test(t, question_rows, 0, COUNT(questions));
     tcase_set_timeout(t, 30);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,8 +4,8 @@
 #include "broker/config_table.h"
 #include "broker/control.h"
 #include "broker/tls.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -626,11 +626,9 @@ int main(void)
 {
     Suite *suite = suite_create("config");
     TCase *t = tcase_create("config");
-    SRunner *r;
-    int failed;
 
-    tcase_add_loop_test(t, bad_rows, 0, sizeof bad / sizeof bad[0]);
-    tcase_add_loop_test(t, duration_rows, 0, sizeof durations / sizeof durations[0]);
+    tcase_add_loop_test(t, bad_rows, 0, COUNT(bad));
+    tcase_add_loop_test(t, duration_rows, 0, COUNT(durations));
     tcase_add_test(t, keys_of_tls);
     tcase_add_test(t, keys_of_the_control_socket);
     tcase_add_test(t, all_errors_in_one_run);
@@ -653,9 +651,5 @@ int main(void)
     tcase_add_test(t, where_names_the_line);
     tcase_add_test(t, files_are_opened);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

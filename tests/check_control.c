@@ -4,6 +4,7 @@
 
 #include "broker/control_request.h"
 #include "persist/persist.h"
+#include "suite.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -559,8 +560,6 @@ int main(void)
 {
     Suite *suite = suite_create("control");
     TCase *served = tcase_create("served"), *alone = tcase_create("alone");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(served, started_setup, stopped_teardown);
     tcase_set_timeout(served, 60);
@@ -572,7 +571,7 @@ int main(void)
     tcase_add_test(served, commit_names_the_store);
     tcase_add_test(served, reload_says_what_came_of_it);
     tcase_add_test(served, log_level_until_reload);
-    tcase_add_loop_test(served, odd_requests, 0, sizeof odd / sizeof odd[0]);
+    tcase_add_loop_test(served, odd_requests, 0, COUNT(odd));
     tcase_add_test(served, a_byte_at_a_time);
     tcase_add_test(served, long_requests);
     tcase_add_test(served, many_requests_in_one_piece);
@@ -591,9 +590,5 @@ int main(void)
     tcase_add_test(alone, somebody_elses_by_then);
     tcase_add_test(alone, its_directory_is_made);
     suite_add_tcase(suite, alone);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

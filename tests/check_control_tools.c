@@ -4,6 +4,7 @@
 #include "tests/check_control.h"
 
 #include "broker/cmd.h"
+#include "suite.h"
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -321,8 +322,6 @@ int main(void)
 {
     Suite *suite = suite_create("control tools");
     TCase *running = tcase_create("running"), *stopped = tcase_create("stopped"), *plain = tcase_create("plain");
-    SRunner *r;
-    int failed;
 
     tcase_add_checked_fixture(running, running_setup, place_teardown);
     tcase_set_timeout(running, 60);
@@ -343,11 +342,7 @@ int main(void)
     tcase_add_test(stopped, a_store_in_use);
     tcase_add_test(stopped, as_the_owner);
     suite_add_tcase(suite, stopped);
-    tcase_add_loop_test(plain, options, 0, sizeof usage / sizeof usage[0]);
+    tcase_add_loop_test(plain, options, 0, COUNT(usage));
     suite_add_tcase(suite, plain);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

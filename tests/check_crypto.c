@@ -4,8 +4,8 @@
 #include "broker/crypto.h"
 #include "broker/names.h"
 #include "broker/textfile.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,23 +212,16 @@ int main(void)
 {
     Suite *suite = suite_create("crypto");
     TCase *t = tcase_create("crypto");
-    SRunner *r;
-    int failed;
 
-#define ROWS(test, rows) tcase_add_loop_test(t, test, 0, sizeof(rows) / sizeof(rows)[0])
-    ROWS(hash_rows, hashes);
-    ROWS(mac_rows, macs);
-    ROWS(key_rows, keys);
+    tcase_add_loop_test(t, hash_rows, 0, COUNT(hashes));
+    tcase_add_loop_test(t, mac_rows, 0, COUNT(macs));
+    tcase_add_loop_test(t, key_rows, 0, COUNT(keys));
     tcase_add_test(t, library_fits);
     tcase_add_test(t, random_and_same);
-    ROWS(base64_rows, codes);
-    ROWS(base64_strict, not_base64);
+    tcase_add_loop_test(t, base64_rows, 0, COUNT(codes));
+    tcase_add_loop_test(t, base64_strict, 0, COUNT(not_base64));
     tcase_add_test(t, many_names);
     tcase_set_timeout(t, 30);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

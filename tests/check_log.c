@@ -1,8 +1,8 @@
 /* The log: quoting, the limiter, lines, files.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/log.h"
+#include "suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,10 +276,8 @@ int main(void)
 {
     Suite *suite = suite_create("log");
     TCase *t = tcase_create("log");
-    SRunner *r;
-    int failed;
 
-    tcase_add_loop_test(t, quoted_rows, 0, sizeof quoted / sizeof quoted[0]);
+    tcase_add_loop_test(t, quoted_rows, 0, COUNT(quoted));
     tcase_add_test(t, quoting_cuts);
     tcase_add_test(t, eight_quotes_live_together);
     tcase_add_test(t, threshold);
@@ -292,9 +290,5 @@ int main(void)
     tcase_add_test(t, timestamps);
     tcase_add_test(t, journal);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

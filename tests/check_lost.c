@@ -1,8 +1,8 @@
 /* The store is taken away from a broker that runs.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -73,15 +73,9 @@ int main(void)
 {
     Suite *s = suite_create("lost");
     TCase *t = tcase_create("lost");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, a_deleted_store_is_written_anew, 0, 3);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

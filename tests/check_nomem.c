@@ -3,8 +3,8 @@
  * for the store the broker ends, and starts again from what is stored.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -284,8 +284,6 @@ int main(void)
 {
     Suite *s = suite_create("nomem");
     TCase *t = tcase_create("nomem");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -294,9 +292,5 @@ int main(void)
     tcase_add_test(t, start_without_memory);
     tcase_add_test(t, restart_without_memory);
     tcase_add_test(t, a_drought);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -4,8 +4,8 @@
 #include "broker/pace.h"
 #include "broker/passwd.h"
 #include "broker/textfile.h"
+#include "suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -540,15 +540,12 @@ int main(void)
 {
     Suite *suite = suite_create("passwd");
     TCase *t = tcase_create("passwd");
-    SRunner *r;
-    int failed;
 
-#define ROWS(test, rows) tcase_add_loop_test(t, test, 0, sizeof(rows) / sizeof(rows)[0])
-    ROWS(refused_rows, refused);
+    tcase_add_loop_test(t, refused_rows, 0, COUNT(refused));
     tcase_add_test(t, all_errors_in_one_run);
     tcase_add_test(t, accepted_forms);
     tcase_add_test(t, no_memory_anywhere);
-    ROWS(login_rows, logins);
+    tcase_add_loop_test(t, login_rows, 0, COUNT(logins));
     tcase_add_test(t, binary_password);
     tcase_add_test(t, missing_password);
     tcase_add_loop_test(t, made_hashes, 0, PASSWD_KIND_COUNT);
@@ -560,15 +557,11 @@ int main(void)
     tcase_add_test(t, cache_and_a_changed_file);
     tcase_add_test(t, cache_is_bounded);
     tcase_add_test(t, scram_keys);
-    ROWS(peer_rows, peers);
+    tcase_add_loop_test(t, peer_rows, 0, COUNT(peers));
     tcase_add_test(t, bucket_fills_up_again);
     tcase_add_test(t, pace_is_bounded);
     tcase_add_test(t, written_by_mosquitto);
     tcase_set_timeout(t, 30);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -5,8 +5,8 @@
 #define CADDIS_TESTS_CHECK_PERSIST_H
 
 #include "persist/persist.h"
+#include "suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <linux/aio_abi.h>
 #include <sqlite3.h>
@@ -272,17 +272,6 @@ static inline unsigned queue_length(struct persist *p, int64_t session)
 
     OK(persist_queue_page(p, session, 0, 1000000, SIZE_MAX, count_queued, &n));
     return n;
-}
-
-static inline int run_suite(Suite *s)
-{
-    SRunner *r = srunner_create(s);
-    int failed;
-
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
 }
 
 #endif

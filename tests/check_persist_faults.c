@@ -469,7 +469,7 @@ static Suite *suite(void)
 
     tcase_add_checked_fixture(t, make_dir, remove_dir);
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, hostile_rows, 0, sizeof hostile / sizeof hostile[0]);
+    tcase_add_loop_test(t, hostile_rows, 0, COUNT(hostile));
     tcase_add_test(t, ids_of_orphans_are_not_given_again);
     tcase_add_test(t, triggers_do_not_run);
     tcase_add_test(t, busy_while_another_writes);

@@ -154,7 +154,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, schema_file_is_current);
     tcase_add_test(t, hot_plans_only_search);
-    tcase_add_loop_test(t, views_show, 0, sizeof views / sizeof views[0]);
+    tcase_add_loop_test(t, views_show, 0, COUNT(views));
     tcase_add_test(t, views_speak);
     tcase_add_test(t, views_are_made_anew);
     suite_add_tcase(s, t);

@@ -1,17 +1,13 @@
-/* What the check_proto_*.c programs share: literals as views, copies that AddressSanitizer watches to the byte, and
- * the runner.
+/* What the check_proto_*.c programs share: literals as views, copies that AddressSanitizer watches to the byte.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_TESTS_CHECK_PROTO_H
 #define CADDIS_TESTS_CHECK_PROTO_H
 
 #include "proto/proto.h"
-
-#include <check.h>
-#include <stdlib.h>
+#include "suite.h"
 
 /* A literal with its length, for table rows: NULs inside count, the one at the end does not. */
 #define LIT(s) s, sizeof s - 1
-#define COUNT(a) ((int)(sizeof (a) / sizeof (a)[0]))
 
 static inline struct view view_of(const char *p, size_t len)
 {
@@ -42,17 +38,6 @@ static inline struct view exact(const void *p, size_t len)
 static inline void drop(struct view v)
 {
     free((void *)(uintptr_t)v.p);
-}
-
-static inline int run_suite(Suite *s)
-{
-    SRunner *r = srunner_create(s);
-    int failed;
-
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif

@@ -3,8 +3,8 @@
 #include "broker/mem.h"
 #include "broker/psk.h"
 #include "broker/textfile.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,19 +147,13 @@ int main(void)
 {
     Suite *suite = suite_create("psk");
     TCase *t = tcase_create("psk");
-    SRunner *r;
-    int failed;
 
-    tcase_add_loop_test(t, refused_rows, 0, sizeof refused / sizeof refused[0]);
+    tcase_add_loop_test(t, refused_rows, 0, COUNT(refused));
     tcase_add_test(t, found);
     tcase_add_test(t, no_memory_anywhere);
     tcase_add_test(t, things_that_are_no_files);
     tcase_add_test(t, from_a_file);
     tcase_add_test(t, other_encodings);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

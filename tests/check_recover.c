@@ -1,8 +1,8 @@
 /* What the broker makes of a store in which somebody has had a hand between two runs.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -282,8 +282,6 @@ int main(void)
 {
     Suite *s = suite_create("recover");
     TCase *t = tcase_create("all");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
@@ -297,8 +295,5 @@ int main(void)
     tcase_add_test(t, retained_and_will);
     tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,8 +1,8 @@
 /* What a new subscription brings while the topic goes on changing: never an older value behind a newer one.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 enum { READER, WRITER, OLD_LEN = 10, NEW_LEN = 20 };
@@ -115,8 +115,6 @@ int main(void)
 {
     Suite *s = suite_create("retain_walk");
     TCase *t = tcase_create("retain_walk");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -125,9 +123,5 @@ int main(void)
     tcase_add_test(t, replaced_meanwhile);
     tcase_add_test(t, removed_meanwhile);
     tcase_add_test(t, replaced_and_queued);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -4,8 +4,8 @@
 #include "broker/mem.h"
 #include "broker/scram.h"
 #include "broker/textfile.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -290,22 +290,15 @@ int main(void)
 {
     Suite *suite = suite_create("scram");
     TCase *t = tcase_create("scram");
-    SRunner *r;
-    int failed;
 
-#define ROWS(test, rows) tcase_add_loop_test(t, test, 0, sizeof(rows) / sizeof(rows)[0])
     tcase_add_test(t, rfc_7677);
-    ROWS(login_rows, logins);
-    ROWS(first_rows, firsts);
-    ROWS(final_rows, finals);
+    tcase_add_loop_test(t, login_rows, 0, COUNT(logins));
+    tcase_add_loop_test(t, first_rows, 0, COUNT(firsts));
+    tcase_add_loop_test(t, final_rows, 0, COUNT(finals));
     tcase_add_test(t, salts_of_nobody);
     tcase_add_test(t, nonces_differ);
     tcase_add_test(t, reload_under_way);
     tcase_set_timeout(t, 30);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* memory_limit: what is refused first, what second, and what goes on all the time.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -293,8 +293,6 @@ int main(void)
 {
     Suite *s = suite_create("shed");
     TCase *t = tcase_create("shed");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -309,9 +307,5 @@ int main(void)
     tcase_add_test(t, a_flood_stays_below);
     tcase_add_test(t, drops_take_no_room);
     tcase_add_test(t, no_commit_grows_large);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

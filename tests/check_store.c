@@ -1,8 +1,8 @@
 /* What waits in the store: its bytes are counted right, whatever becomes of it.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,11 +209,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite());
 }

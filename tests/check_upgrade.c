@@ -2,8 +2,8 @@
  * the way back stays open.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <glob.h>
 #include <sqlite3.h>
@@ -227,8 +227,6 @@ int main(void)
 {
     Suite *s = suite_create("upgrade");
     TCase *t = tcase_create("upgrade");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -237,9 +235,5 @@ int main(void)
     tcase_add_test(t, what_was_under_way_goes_on);
     tcase_add_test(t, wills_retained_messages_and_ends);
     tcase_add_test(t, the_copy_is_the_old_store);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,8 +1,8 @@
 /* A CONNACK promises the will that came with the CONNECT: it survives the broker [MQTT-3.1.2-8].
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 enum { READER, WILLER };
@@ -91,8 +91,6 @@ int main(void)
 {
     Suite *s = suite_create("will");
     TCase *t = tcase_create("will");
-    SRunner *r;
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -100,9 +98,5 @@ int main(void)
     tcase_add_test(t, will_of_a_resumed_session);
     tcase_add_test(t, return_cancels_for_good);
     tcase_add_test(t, delay_goes_on);
-    r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -5,8 +5,8 @@
 
 #include "broker/mem.h"
 #include "broker/x509.h"
+#include "suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -1012,45 +1012,34 @@ int main(void)
 {
     Suite *suite = suite_create("tls");
     TCase *t = tcase_create("tls");
-    char command[64];
-    SRunner *r;
-    int failed;
 
     if (make_certs() != 0) {
         fprintf(stderr, "tests/tls/certs failed: is openssl installed?\n");
         return 77;
     }
-#define ROWS(list) (int)(sizeof list / sizeof list[0])
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, client_rows, 0, 2 * CLIENT_ROWS);
     tcase_add_test(t, clock_unset);
-    tcase_add_loop_test(t, server_rows, 0, ROWS(servers));
+    tcase_add_loop_test(t, server_rows, 0, COUNT(servers));
     tcase_add_test(t, anonymous_server);
-    tcase_add_loop_test(t, psk_rows, 0, 2 * ROWS(keys));
+    tcase_add_loop_test(t, psk_rows, 0, 2 * COUNT(keys));
     tcase_add_test(t, psk_against_certificate);
     tcase_add_test(t, a_client_changes_nothing_for_others);
     tcase_add_loop_test(t, streams, 0, 12);
     tcase_add_loop_test(t, end_comes_last, 0, 2);
-    tcase_add_loop_test(t, stranger_rows, 0, ROWS(strangers));
+    tcase_add_loop_test(t, stranger_rows, 0, COUNT(strangers));
     tcase_add_test(t, cut_and_bent_handshakes);
     tcase_add_test(t, empty_inner_record);
     tcase_add_loop_test(t, strange_records, 0, 2);
     tcase_add_test(t, endless_key_updates);
-    tcase_add_loop_test(t, load_rows, 0, ROWS(loads));
+    tcase_add_loop_test(t, load_rows, 0, COUNT(loads));
     tcase_add_test(t, unsound_ciphers);
     tcase_add_test(t, reloading);
     tcase_add_test(t, expiry);
-    tcase_add_loop_test(t, check_rows, 0, ROWS(checks));
+    tcase_add_loop_test(t, check_rows, 0, COUNT(checks));
     tcase_add_test(t, no_memory);
-    tcase_add_loop_test(t, name_rows, 0, ROWS(names));
+    tcase_add_loop_test(t, name_rows, 0, COUNT(names));
     tcase_add_test(t, x509_cut);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    snprintf(command, sizeof command, "rm -rf %s", certs);
-    if (system(command) != 0)
-        fprintf(stderr, "%s stays behind\n", certs);
-    return failed > 0;
+    return run_suite_in(certs, suite);
 }

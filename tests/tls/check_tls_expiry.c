@@ -3,8 +3,8 @@
 #include "lab.h"
 
 #include "broker/listen.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,9 +128,6 @@ int main(void)
 {
     Suite *suite = suite_create("tls_expiry");
     TCase *t = tcase_create("expiry");
-    char command[64];
-    SRunner *r;
-    int failed;
 
     if (!make_certificate()) {
         fprintf(stderr, "no certificate: is openssl installed?\n");
@@ -141,12 +138,5 @@ int main(void)
     tcase_add_test(t, it_warns_at_the_start);
     tcase_add_test(t, sys_counts_the_days);
     suite_add_tcase(suite, t);
-    r = srunner_create(suite);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    if (system(command) != 0)
-        fprintf(stderr, "%s stays behind\n", dir);
-    return failed > 0;
+    return run_suite_in(dir, suite);
 }

@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/wire/wire.h"
 
+#include "suite.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -93,8 +95,7 @@ int main(int argc, char **argv)
 {
     Suite *suite = suite_create("wire");
     const char *only = NULL;
-    SRunner *runner;
-    int option, failed;
+    int option;
 
     while ((option = getopt(argc, argv, "n:")) != -1) {
         if (option != 'n')
@@ -114,9 +115,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: wire [-n NAME] FILE...; there is no conversation in these files\n");
         return 2;
     }
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
