@@ -129,19 +129,9 @@ static void pass(int64_t seconds)
 
 /* ---- the store, from the side ---- */
 
-static sqlite3 *store(void)
-{
-    char path[128];
-    sqlite3 *db;
-
-    snprintf(path, sizeof path, "%s/s.db", lab.dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    return db;
-}
-
 static int64_t number(const char *sql, int64_t parameter)
 {
-    sqlite3 *db = store();
+    sqlite3 *db = lab_side(&lab, "");
     sqlite3_stmt *st;
     int64_t v;
 
@@ -158,9 +148,8 @@ static int64_t number(const char *sql, int64_t parameter)
 
 static void join(unsigned i, const char *id, uint32_t expiry_s, const char *will)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, &(struct lab_connect){ .id = id, .version = MQTT_50, .expiry_s = expiry_s,
-                                                .will_topic = will, .will_delay_s = will != NULL ? LIVES_S : 0 });
+    lab_join(&lab, i, &(struct lab_connect){ .id = id, .version = MQTT_50, .expiry_s = expiry_s,
+                                             .will_topic = will, .will_delay_s = will != NULL ? LIVES_S : 0 });
     lab_settle(&lab, 20);
     ck_assert_uint_eq(lab.clients[i].got[PKT_CONNACK], 1);
 }
@@ -224,7 +213,7 @@ static void end(bool stop, bool boot)
     else
         lab_kill(&lab);
     if (boot) {
-        sqlite3 *db = store();
+        sqlite3 *db = lab_side(&lab, "");
 
         sqlite3_exec(db, "UPDATE run SET boot_id = 'another' || random()", NULL, NULL, NULL);
         ck_assert_int_gt(sqlite3_changes(db), 0);
@@ -384,8 +373,7 @@ START_TEST(connected_clients_do_not_notice)
     static const int64_t to[] = { YEAR, -YEAR, RIGHT, 30 * YEAR, UNSET };
 
     start(_i == 0 ? "commit_interval = 0\n" : "enabled = false\n");
-    lab_open(&lab, 0);
-    lab_connect(&lab, 0, &(struct lab_connect){ .id = "up", .version = MQTT_50, .keepalive_s = 60, .clean = true });
+    lab_join(&lab, 0, &(struct lab_connect){ .id = "up", .version = MQTT_50, .keepalive_s = 60, .clean = true });
     lab_subscribe(&lab, 0, "a", 1, 1);
     lab_settle(&lab, 20);
     for (unsigned i = 0; i < sizeof to / sizeof to[0]; i++) {
@@ -417,13 +405,11 @@ START_TEST(with_marks_in_ram)
     set_clock(UNSET);
     pass(1);
     lab.b->journal.last_commit_ms = lab.b->now_ms;
-    lab_open(&lab, 0);
-    lab_connect(&lab, 0, &(struct lab_connect){ .id = "sub", .version = MQTT_50, .expiry_s = LIVES_S });
+    lab_join(&lab, 0, &(struct lab_connect){ .id = "sub", .version = MQTT_50, .expiry_s = LIVES_S });
     lab_subscribe(&lab, 0, "a", 1, 1);
     lab_turn(&lab);
     leave(0);
-    lab_open(&lab, 1);
-    lab_connect(&lab, 1, &(struct lab_connect){ .id = "pub", .version = MQTT_50, .clean = true });
+    lab_join(&lab, 1, &(struct lab_connect){ .id = "pub", .version = MQTT_50, .clean = true });
     lab_publish(&lab, 1, "a", 1, 1, true, 1, LIVES_S);
     lab_turn(&lab);
     ck_assert_int_eq(number("SELECT count(*) FROM message", 0), 0);
@@ -451,12 +437,11 @@ START_TEST(with_a_commit_that_fails)
     start("commit_interval = 0\ngather = 0\n");
     set_clock(UNSET);
     pass(20);
-    db = store();
+    db = lab_side(&lab, "");
     ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     set_clock(RIGHT);
     pass(5);
-    lab_open(&lab, 0);
-    lab_connect(&lab, 0, &(struct lab_connect){ .id = "new", .version = MQTT_50, .expiry_s = LIVES_S });
+    lab_join(&lab, 0, &(struct lab_connect){ .id = "new", .version = MQTT_50, .expiry_s = LIVES_S });
     pass(1);
     leave(0);
     pass(5);
@@ -539,7 +524,7 @@ enum { DATES = sizeof dates / sizeof dates[0] };
 
 static void read_text(const char *sql, char *out, size_t size)
 {
-    sqlite3 *db = store();
+    sqlite3 *db = lab_side(&lab, "");
     sqlite3_stmt *st;
 
     ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));

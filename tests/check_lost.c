@@ -18,13 +18,11 @@ static void setup(void)
 {
     lab_init(&lab, "[persistence]\ndurability = crash\ncommit_interval = 0\n");
     ck_assert(lab_start(&lab));
-    lab_open(&lab, SUB);
-    lab_connect(&lab, SUB, &sub);
+    lab_join(&lab, SUB, &sub);
     lab_subscribe(&lab, SUB, "t", 1, 1);
     lab_settle(&lab, 20);
     lab_disconnect(&lab, SUB);
-    lab_open(&lab, PUB);
-    lab_connect(&lab, PUB, &pub);
+    lab_join(&lab, PUB, &pub);
     lab_settle(&lab, 20);
 }
 
@@ -62,8 +60,7 @@ START_TEST(a_deleted_store_is_written_anew)
     lab_kill(&lab);
     ck_assert(lab_start(&lab));
     ck_assert_uint_eq(lab.b->retain.count, 1);
-    lab_open(&lab, SUB);
-    lab_connect(&lab, SUB, &sub);
+    lab_join(&lab, SUB, &sub);
     lab_settle(&lab, 20);
     ck_assert_uint_eq(lab.clients[SUB].got[PKT_PUBLISH], 4);
 }

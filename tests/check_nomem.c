@@ -161,13 +161,11 @@ static void judge(struct lab *l, const struct promised *p, uint64_t nth)
     static const struct lab_connect fresh = { .id = "fresh", .version = MQTT_311, .clean = true };
     uint32_t n;
 
-    lab_open(l, SUB);
-    lab_connect(l, SUB, &sub);
+    lab_join(l, SUB, &sub);
     n = fetch(l, SUB);
     ck_assert_msg(n >= p->messages, "allocation %llu: %u messages acknowledged, %u delivered", (unsigned long long)nth,
                   p->messages, n);
-    lab_open(l, WATCHER);
-    lab_connect(l, WATCHER, &fresh);
+    lab_join(l, WATCHER, &fresh);
     lab_subscribe(l, WATCHER, "t/#", 1, 1);
     n = fetch(l, WATCHER);
     ck_assert_msg(n >= p->retained, "allocation %llu: the retained message has gone", (unsigned long long)nth);

@@ -1,6 +1,7 @@
 /* Stores of older versions: the steps to this one, and what becomes of every row.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check_persist.h"
+#include "old_store.h"
 #include "persist/db.h"
 #include "persist/schema.h"
 
@@ -83,15 +84,8 @@ static void note_progress(void *arg, const char *what, uint64_t done, uint64_t t
 
 static void make_old(const char *name)
 {
-    const char *dir = getenv("srcdir");
-    char path[512], *sql = calloc(1, 65536);
-    FILE *f;
+    char *sql = old_store(name);
 
-    snprintf(path, sizeof path, "%s/tests/stores/%s", dir != NULL ? dir : ".", name);
-    f = fopen(path, "r");
-    ck_assert_msg(f != NULL, "%s: %s", path, strerror(errno));
-    ck_assert_uint_gt(fread(sql, 1, 65535, f), 1000);
-    fclose(f);
     side_exec(sql);
     free(sql);
 }

@@ -4,7 +4,6 @@
 #include "suite.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,8 +17,7 @@ static struct lab lab;
 
 static void come(unsigned i, const struct lab_connect *p)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, p);
+    lab_join(&lab, i, p);
     lab_settle(&lab, 10);
 }
 
@@ -54,14 +52,8 @@ static void publish(unsigned n)
 /* Runs the SQL on the store while no broker does. */
 static void restart_with(const char *sql)
 {
-    char path[128], *why = NULL;
-    sqlite3 *db;
-
     lab_stop(&lab);
-    snprintf(path, sizeof path, "%s/s.db", lab.dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, &why) == SQLITE_OK, "%s: %s", sql, why);
-    sqlite3_close(db);
+    lab_sql(&lab, sql);
     ck_assert(lab_start(&lab));
 }
 
@@ -199,14 +191,13 @@ END_TEST
 static void damage(const char *table)
 {
     char path[128], sql[100], page[4096];
+    sqlite3 *db = lab_side(&lab, "");
     sqlite3_stmt *st;
-    sqlite3 *db;
     int64_t root;
     int fd;
 
     snprintf(path, sizeof path, "%s/s.db", lab.dir);
     snprintf(sql, sizeof sql, "SELECT rootpage FROM sqlite_schema WHERE name = '%s'", table);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
     ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
     ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
     root = sqlite3_column_int64(st, 0);

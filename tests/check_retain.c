@@ -4,7 +4,6 @@
 #include "suite.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +30,7 @@ static void start(const char *persistence, const char *limits)
 
 static void connect_as(unsigned i, const struct lab_connect *p)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, p);
+    lab_join(&lab, i, p);
     lab_pass(&lab, 50, 50);
 }
 
@@ -227,23 +225,11 @@ START_TEST(changed_during_the_walk)
 }
 END_TEST
 
-static void on_store(const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-
-    snprintf(path, sizeof path, "%s/s.db", lab.dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 1000);
-    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 START_TEST(rows_taken_away)
 {
     start("retained_memory = 0\n", "");
     retain_all(1);
-    on_store("DELETE FROM retained WHERE topic LIKE 't/1%'");
+    lab_sql(&lab, "DELETE FROM retained WHERE topic LIKE 't/1%'");
     ck_assert_uint_eq(subscribe(SUB, &subscriber, 1), COUNT - 111);
     ck_assert_uint_eq(lab.b->retain.count, COUNT - 111);
     lab_fini(&lab);
@@ -259,7 +245,7 @@ START_TEST(pages_lost)
 
     start("retained_memory = 0\n", "");
     retain_all(1);
-    on_store("PRAGMA wal_checkpoint(TRUNCATE)");
+    lab_sql(&lab, "PRAGMA wal_checkpoint(TRUNCATE)");
     restart();
     snprintf(path, sizeof path, "%s/s.db", lab.dir);
     memset(bad, 0xFF, sizeof bad);

@@ -32,10 +32,8 @@ static void setup(void)
     lab_init(&lab, "[limits]\nmemory_limit = 20000000\nmax_inflight_messages = 2\n[persistence]\ndurability = crash\n"
              "commit_interval = 0\n");
     ck_assert(lab_start(&lab));
-    lab_open(&lab, V5);
-    lab_connect(&lab, V5, &five);
-    lab_open(&lab, V3);
-    lab_connect(&lab, V3, &three);
+    lab_join(&lab, V5, &five);
+    lab_join(&lab, V3, &three);
     lab_publish(&lab, V5, "kept", 100, 1, true, 1, 0);
     lab_subscribe(&lab, V5, "old/#", 1, 1);
     lab_settle(&lab, 20);
@@ -61,8 +59,7 @@ static unsigned connect_new(uint8_t version, const char *id)
 {
     const struct lab_connect p = { .id = id, .version = version, .clean = true };
 
-    lab_open(&lab, NEW);
-    lab_connect(&lab, NEW, &p);
+    lab_join(&lab, NEW, &p);
     lab_settle(&lab, 20);
     return lab.clients[NEW].out_len > 3 ? lab.clients[NEW].out[3] : 0x100;
 }
@@ -219,8 +216,7 @@ START_TEST(a_flood_stays_below)
     for (unsigned i = 0; i < 40000; i++) {
         snprintf(name, sizeof name, "flood/%u", i);
         if (lab.clients[V5].c == NULL) {
-            lab_open(&lab, V5);
-            lab_connect(&lab, V5, &five);
+            lab_join(&lab, V5, &five);
         }
         lab_publish(&lab, V5, name, 900, 0, true, 0, 0);
         if (i % 2 == 0)

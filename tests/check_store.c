@@ -3,7 +3,6 @@
 #include "lab.h"
 #include "suite.h"
 
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,8 +25,7 @@ static void start(const char *limits)
 
 static void connect_as(unsigned i, const struct lab_connect *p)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, p);
+    lab_join(&lab, i, p);
     lab_pass(&lab, 50, 50);         /* a commit */
 }
 
@@ -123,22 +121,6 @@ START_TEST(restart_with_messages_in_flight)
 }
 END_TEST
 
-static sqlite3 *side(const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-
-    snprintf(path, sizeof path, "%s/s.db", lab.dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    return db;
-}
-
-static void change_store(const char *sql)
-{
-    sqlite3_close(side(sql));
-}
-
 /* Rows that somebody took away, and sizes that somebody changed, do not count for ever. */
 START_TEST(changed_by_others)
 {
@@ -146,8 +128,8 @@ START_TEST(changed_by_others)
     leave_subscriber();
     publish(1, 10);
     lab_stop(&lab);
-    change_store("DELETE FROM message WHERE message_id IN (SELECT message_id FROM queue LIMIT 3);"
-                 "UPDATE queue SET bytes = iif(position % 2, -1, 1000000000000)");
+    lab_sql(&lab, "DELETE FROM message WHERE message_id IN (SELECT message_id FROM queue LIMIT 3);"
+                  "UPDATE queue SET bytes = iif(position % 2, -1, 1000000000000)");
     ck_assert(lab_start(&lab));
     ck_assert_uint_eq(subscriber()->backlog, 10);
     connect_as(PUB, &publisher);
@@ -175,7 +157,7 @@ START_TEST(log_after_a_reader)
     start("max_queued_messages = 0\n");
     leave_subscriber();
     publish(1, 1);
-    reader = side("BEGIN; SELECT count(*) FROM queue");
+    reader = lab_side(&lab, "BEGIN; SELECT count(*) FROM queue");
     for (uint16_t i = 2; i < 220; i++) {
         lab_publish(&lab, PUB, "t", 100000, 1, false, i, 0);
         lab_pass(&lab, 50, 50);

@@ -2,6 +2,7 @@
  * the way back stays open.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "old_store.h"
 #include "suite.h"
 
 #include <errno.h>
@@ -16,35 +17,11 @@
 static struct lab lab;
 static uint64_t mono_ms;
 
-static sqlite3 *open_store(void)
-{
-    char path[128];
-    sqlite3 *db;
-
-    snprintf(path, sizeof path, "%s/s.db", lab.dir);
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    return db;
-}
-
-static void exec(sqlite3 *db, const char *sql)
-{
-    ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s: %.80s", sqlite3_errmsg(db), sql);
-}
-
 static void make_store(const char *name)
 {
-    const char *dir = getenv("srcdir");
-    char path[512], *sql = calloc(1, 65536);
-    sqlite3 *db = open_store();
-    FILE *f;
+    char *sql = old_store(name);
 
-    snprintf(path, sizeof path, "%s/tests/stores/%s", dir != NULL ? dir : ".", name);
-    f = fopen(path, "r");
-    ck_assert_msg(f != NULL, "%s: %s", path, strerror(errno));
-    ck_assert_uint_gt(fread(sql, 1, 65535, f), 1000);
-    fclose(f);
-    exec(db, sql);
-    sqlite3_close(db);
+    lab_sql(&lab, sql);
     free(sql);
 }
 
@@ -65,8 +42,7 @@ static void teardown(void)
 
 static void join(unsigned i, const char *id, uint8_t version)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, &(struct lab_connect){ .id = id, .version = version, .expiry_s = UINT32_MAX });
+    lab_join(&lab, i, &(struct lab_connect){ .id = id, .version = version, .expiry_s = UINT32_MAX });
     lab_settle(&lab, 50);
     ck_assert_uint_eq(lab.clients[i].got[PKT_CONNACK], 1);
 }
@@ -208,9 +184,8 @@ START_TEST(the_copy_is_the_old_store)
     snprintf(path, sizeof path, "%s/s.db", lab.dir);
     unlink(path);
     make_store("v1-broker.sql");
-    db = open_store();
     snprintf(sql, sizeof sql, "ATTACH '%s' AS copy", found.gl_pathv[0]);
-    exec(db, sql);
+    db = lab_side(&lab, sql);
     for (unsigned i = 0; i < sizeof tables / sizeof tables[0]; i++)
         ck_assert_msg(differences(db, tables[i]) == 0, "table %s is not the same", tables[i]);
     sqlite3_close(db);

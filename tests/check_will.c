@@ -18,8 +18,7 @@ static struct lab lab;
 
 static void connect_as(unsigned i, const struct lab_connect *p)
 {
-    lab_open(&lab, i);
-    lab_connect(&lab, i, p);
+    lab_join(&lab, i, p);
 }
 
 static void setup(void)

@@ -373,3 +373,23 @@ void lab_check_store(struct lab *l, bool ours)
     }
     assert(checked || l->b->stopping);
 }
+
+/* ---- the store from the side ---- */
+
+sqlite3 *lab_side(const struct lab *l, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+
+    snprintf(path, sizeof path, "%s/s.db", l->dir);
+    if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_busy_timeout(db, 1000) == SQLITE_OK &&
+        sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return db;
+    fprintf(stderr, "%.80s: %s\n", sql, sqlite3_errmsg(db));
+    abort();
+}
+
+void lab_sql(const struct lab *l, const char *sql)
+{
+    sqlite3_close(lab_side(l, sql));
+}

@@ -9,6 +9,8 @@
 
 #include "broker/broker.h"
 
+#include <sqlite3.h>
+
 enum { LAB_CLIENTS = 8 };
 
 struct lab_client {
@@ -59,6 +61,13 @@ void lab_check_store(struct lab *l, bool ours);
 /* Turns until nobody has anything to read or write, at most n. */
 void lab_settle(struct lab *l, unsigned n);
 
+/* ---- the store from the side ---- */
+
+/* As another program has it, that has said this to it ("": nothing); the caller closes it. */
+sqlite3 *lab_side(const struct lab *l, const char *sql);
+/* The same, and it is closed. */
+void lab_sql(const struct lab *l, const char *sql);
+
 /* ---- packets, straight into a client's input ---- */
 
 struct lab_connect {
@@ -69,6 +78,8 @@ struct lab_connect {
     uint32_t expiry_s, will_delay_s;    /* 5.0 */
 };
 void lab_connect(struct lab *l, unsigned i, const struct lab_connect *p);
+/* lab_open() and lab_connect(). */
+void lab_join(struct lab *l, unsigned i, const struct lab_connect *p);
 void lab_publish(struct lab *l, unsigned i, const char *topic, size_t payload_len, unsigned qos, bool retain,
                  uint16_t pid, uint32_t expiry_s);
 void lab_subscribe(struct lab *l, unsigned i, const char *filter, unsigned options, uint16_t pid);

@@ -43,6 +43,12 @@ void lab_connect(struct lab *l, unsigned i, const struct lab_connect *p)
     lab_send(l, i, buf, (size_t)(w.p - buf));
 }
 
+void lab_join(struct lab *l, unsigned i, const struct lab_connect *p)
+{
+    lab_open(l, i);
+    lab_connect(l, i, p);
+}
+
 void lab_publish(struct lab *l, unsigned i, const char *topic, size_t payload_len, unsigned qos, bool retain,
                  uint16_t pid, uint32_t expiry_s)
 {

@@ -39,8 +39,7 @@ static void do_connect(struct lab *l, unsigned i, struct reader *r)
         .expiry_s = PICK(seconds, more >> 5), .will_delay_s = PICK(seconds, more >> 6),
     };
 
-    lab_open(l, i);
-    lab_connect(l, i, &p);
+    lab_join(l, i, &p);
 }
 
 static void do_publish(struct lab *l, unsigned i, struct reader *r, size_t payload_len)

@@ -307,8 +307,7 @@ static void come(struct lab *l, unsigned i, const char *id, unsigned version)
 {
     const struct lab_connect p = { .id = id, .version = (uint8_t)version, .expiry_s = 1000 };
 
-    lab_open(l, i);
-    lab_connect(l, i, &p);
+    lab_join(l, i, &p);
 }
 
 static void work(struct lab *l)

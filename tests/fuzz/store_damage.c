@@ -184,8 +184,7 @@ static void come(struct lab *l, unsigned i, const char *id, unsigned version, co
                                    .will_topic = will, .will_qos = 1, .will_retain = true,
                                    .will_delay_s = will != NULL ? 3600 : 0 };
 
-    lab_open(l, i);
-    lab_connect(l, i, &p);
+    lab_join(l, i, &p);
     lab_settle(l, 4);
 }
 

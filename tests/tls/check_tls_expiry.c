@@ -106,8 +106,7 @@ static void expect_days(const char *days)
 START_TEST(sys_counts_the_days)
 {
     start(5);
-    lab_open(&lab, 0);
-    lab_connect(&lab, 0, &(struct lab_connect){ .id = "a", .version = MQTT_311, .clean = true });
+    lab_join(&lab, 0, &(struct lab_connect){ .id = "a", .version = MQTT_311, .clean = true });
     lab_settle(&lab, 20);
     lab_forget(&lab.clients[0]);
     lab_subscribe(&lab, 0, "$SYS/broker/certificates/#", 0, 1);
