@@ -317,11 +317,8 @@ int main(int argc, char **argv)
            "%lu stops, %lu failures\n", totals.sent, totals.resent, totals.acked, totals.delivered, totals.duplicates,
            totals.connects, totals.kills, totals.stops, totals.failures);
     server_finish(&server, totals.failures > 0);
-    for (unsigned i = 0; i < LINKS; i++) {
-        link_down(link_at(i));
-        free(link_at(i)->in.p);
-        free(link_at(i)->out.p);
-    }
+    for (unsigned i = 0; i < LINKS; i++)
+        link_fini(link_at(i));
     subscribers_free();
     model_free();
     return totals.failures > 0;

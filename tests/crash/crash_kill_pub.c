@@ -153,13 +153,8 @@ void publishers_init(void)
 {
     static const enum version versions[PUBLISHERS] = { MQTT_311, MQTT_50, MQTT_311, MQTT_31 };
 
-    for (unsigned i = 0; i < PUBLISHERS; i++) {
-        struct publisher *p = &publishers[i];
-        p->l.fd = -1;
-        p->l.version = versions[i];
-        p->l.packet = on_packet;
-        snprintf(p->l.id, sizeof p->l.id, "publisher-%u", i);
-    }
+    for (unsigned i = 0; i < PUBLISHERS; i++)
+        link_init(&publishers[i].l, versions[i], on_packet, "publisher-%u", i);
 }
 
 void publishers_new_round(void)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTERS_MAX = 2, HELD_MAX = 4096 };
+enum { FILTERS_MAX = 2 };
 
 enum sub_state { SUB_OUT, SUB_JOINING, SUB_IN, SUB_LEAVING };
 
@@ -50,8 +50,7 @@ struct subscriber {
     uint64_t until_ms;                  /* stays online */
     uint64_t change_ms;
     struct held_id *ids;                /* 65536: inbound QoS 2 */
-    struct { uint8_t type; uint16_t pid; } held[HELD_MAX]; /* acknowledgements not sent yet */
-    unsigned held_count;
+    struct held held;                   /* acknowledgements not sent yet */
     uint64_t release_ms;
 };
 
@@ -64,22 +63,11 @@ struct link *subscriber_link(unsigned i)
 
 /* ---- acknowledgements ---- */
 
-static void release(struct subscriber *s, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        link_ack(&s->l, (enum packet)s->held[i].type, s->held[i].pid);
-    s->held_count -= n;
-    memmove(s->held, s->held + n, s->held_count * sizeof s->held[0]);
-}
-
 static void acknowledge(struct subscriber *s, enum packet type, uint16_t pid)
 {
-    if (s->held_count == HELD_MAX)
-        release(s, HELD_MAX);
-    s->held[s->held_count].type = (uint8_t)type;
-    s->held[s->held_count++].pid = pid;
+    link_hold(&s->l, &s->held, type, pid);
     if (s->plan->slow_ms == 0)
-        release(s, s->held_count);
+        link_release(&s->l, &s->held, s->held.n);
 }
 
 /* ---- in ---- */
@@ -189,7 +177,7 @@ static void unsubscribe(struct subscriber *s)
 static void on_connack(struct subscriber *s)
 {
     model_connected(s->index);
-    s->held_count = 0;
+    s->held.n = 0;
     if (!s->l.present) {
         memset(s->ids, 0, 65536 * sizeof *s->ids);
         if (!s->plan->changer || s->state != SUB_OUT)
@@ -237,11 +225,8 @@ void subscribers_init(void)
         struct subscriber *s = &subscribers[i];
         s->plan = &plans[i];
         s->index = i;
-        s->l.fd = -1;
-        s->l.version = plans[i].version;
+        link_init(&s->l, plans[i].version, on_packet, "%s", plans[i].name);
         s->l.receive_max = plans[i].receive_max;
-        s->l.packet = on_packet;
-        snprintf(s->l.id, sizeof s->l.id, "%s", plans[i].name);
         s->ids = calloc(65536, sizeof *s->ids);
         if (s->ids == NULL)
             abort();
@@ -273,14 +258,14 @@ static void come(struct subscriber *s, uint16_t port, bool load)
     bool clean = s->plan->visitor && load && chance(2);
     bool lasting = !clean || (s->l.version == MQTT_50 && chance(2));
 
-    s->held_count = 0;
+    s->held.n = 0;
     link_connect(&s->l, port, clean, lasting);
 }
 
 static void stay(struct subscriber *s, bool load)
 {
-    if (s->held_count > 0 && now_ms() >= s->release_ms) {
-        release(s, load ? 1 + rnd(s->held_count) : s->held_count);
+    if (s->held.n > 0 && now_ms() >= s->release_ms) {
+        link_release(&s->l, &s->held, load ? 1 + rnd(s->held.n) : s->held.n);
         s->release_ms = now_ms() + rnd(s->plan->slow_ms + 1);
     }
     if (load && s->plan->changer && now_ms() >= s->change_ms && (s->state == SUB_IN || s->state == SUB_OUT)) {
@@ -312,7 +297,7 @@ bool subscribers_ready(void)
 {
     for (unsigned i = 0; i < SUBSCRIBERS; i++) {
         const struct subscriber *s = &subscribers[i];
-        if (!s->l.up || s->held_count > 0 || s->state == SUB_JOINING || s->state == SUB_LEAVING)
+        if (!s->l.up || s->held.n > 0 || s->state == SUB_JOINING || s->state == SUB_LEAVING)
             return false;
     }
     return true;

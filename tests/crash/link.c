@@ -16,10 +16,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+void link_init(struct link *l, enum version version, void (*packet)(struct link *l, struct frame f), const char *id,
+               ...)
+{
+    va_list ap;
+
+    *l = (struct link){ .version = version, .fd = -1, .packet = packet };
+    va_start(ap, id);
+    vsnprintf(l->id, sizeof l->id, id, ap);
+    va_end(ap);
+}
+
+void link_fini(struct link *l)
+{
+    link_down(l);
+    free(l->in.p);
+    free(l->out.p);
+}
 
 static uint8_t *room(struct buf *b, size_t n)
 {
@@ -231,4 +251,20 @@ void link_ack(struct link *l, enum packet type, uint16_t pid)
     struct writer w = link_stage(l, ack_size(l->version, R_OK, none));
 
     ack_encode(type, pid, l->version, R_OK, none, &w);
+}
+
+void link_hold(struct link *l, struct held *h, enum packet type, uint16_t pid)
+{
+    if (h->n == HELD_MAX)
+        link_release(l, h, HELD_MAX);
+    h->v[h->n].type = (uint8_t)type;
+    h->v[h->n++].pid = pid;
+}
+
+void link_release(struct link *l, struct held *h, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        link_ack(l, (enum packet)h->v[i].type, h->v[i].pid);
+    h->n -= n;
+    memmove(h->v, h->v + n, h->n * sizeof h->v[0]);
 }

@@ -44,6 +44,12 @@ struct link {
     void (*packet)(struct link *l, struct frame f);
 };
 
+/* Offline, and all else zero. packet: gets everything that comes. */
+__attribute__((format(printf, 4, 5)))
+void link_init(struct link *l, enum version version, void (*packet)(struct link *l, struct frame f), const char *id,
+               ...);
+/* Closes it and frees its buffers. */
+void link_fini(struct link *l);
 /* Sends CONNECT, as *c says; version and client id are the link's. lasting: the session outlives the connection. */
 void link_hello(struct link *l, uint16_t port, struct connect *c, bool lasting);
 /* The usual one. clean: start afresh; lasting: the session stays. */
@@ -62,5 +68,19 @@ void link_promised(struct link *l);
  * error. */
 void link_cut(struct link *l, size_t n, bool reset);
 void link_ack(struct link *l, enum packet type, uint16_t pid);
+
+/* ---- acknowledgements that wait ---- */
+
+enum { HELD_MAX = 4096 };
+
+struct held {
+    struct { uint8_t type; uint16_t pid; } v[HELD_MAX];     /* oldest first */
+    unsigned n;
+};
+
+/* One more. If there is no room for it, all those before are sent. */
+void link_hold(struct link *l, struct held *h, enum packet type, uint16_t pid);
+/* Sends the n oldest. */
+void link_release(struct link *l, struct held *h, unsigned n);
 
 #endif

@@ -391,8 +391,7 @@ int main(int argc, char **argv)
     readers_free();
     writers_free();
     willers_free();
-    free(inspector_link()->in.p);
-    free(inspector_link()->out.p);
+    link_fini(inspector_link());
     model_free();
     return 0;
 }

@@ -2,85 +2,43 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/soak/soak.h"
 
+#include "tests/crash/look.h"
+
 #include <inttypes.h>
 #include <string.h>
 
-static struct link inspector;
+static struct look inspector;
 static uint32_t seen[STREAMS];          /* number + 1 */
-static bool pinged;                     /* PINGRESP: what came with the SUBACK is behind us */
 
 struct link *inspector_link(void)
 {
-    return &inspector;
+    return &inspector.l;
 }
 
-static void on_publish(struct link *l, struct frame f)
+static void saw(const struct link *l, const struct publish *p)
 {
-    struct publish p;
     unsigned stream;
     uint32_t number;
-    enum reason r = publish_decode(f.head, f.body, l->version, &p);
 
-    if (r != R_OK)
-        fail_about(l->id, NULL, "%s: PUBLISH from the broker: %s", l->id, reason_text(r));
-    if (p.qos > 0)
-        link_ack(l, p.qos == 1 ? PKT_PUBACK : PKT_PUBREC, p.packet_id);
-    if (p.payload.len == 0)
-        fail_about(l->id, NULL, "inspector: an empty message is retained for %.*s", (int)p.topic.len,
-                   (const char *)p.topic.p);
-    model_identify(l->id, 0, l->version, p.topic, &p, &stream, &number);
-    if (!p.retain || !streams[stream].kind->kept || seen[stream] > 0)
+    if (p->payload.len == 0)
+        fail_about(l->id, NULL, "inspector: an empty message is retained for %.*s", (int)p->topic.len,
+                   (const char *)p->topic.p);
+    model_identify(l->id, 0, l->version, p->topic, p, &stream, &number);
+    if (!p->retain || !streams[stream].kind->kept || seen[stream] > 0)
         fail_about(l->id, streams[stream].writer, "%s: message %s %" PRIu32 " came %s", l->id, streams[stream].topic,
-                   number, p.retain ? "a second time" : "without RETAIN");
+                   number, p->retain ? "a second time" : "without RETAIN");
     seen[stream] = number + 1;
-}
-
-static void ask(struct link *l)
-{
-    struct subscription all = { .filter = { (const uint8_t *)"#", 1 }, .qos = 2 };
-    struct view none = { NULL, 0 };
-    struct writer w = link_stage(l, subscribe_size(l->version, &all, 1, none));
-
-    subscribe_encode(l->version, 1, &all, 1, none, &w);
-    w = link_stage(l, 2);
-    ping_encode(PKT_PINGREQ, &w);
-}
-
-static void on_packet(struct link *l, struct frame f)
-{
-    struct ack a;
-
-    switch (frame_type(f.head)) {
-    case PKT_CONNACK:
-        ask(l);
-        break;
-    case PKT_PUBLISH:
-        on_publish(l, f);
-        break;
-    case PKT_PUBREL:
-        if (ack_decode(f.head, f.body, l->version, &a) == R_OK)
-            link_ack(l, PKT_PUBCOMP, a.packet_id);
-        break;
-    case PKT_PINGRESP:
-        pinged = true;
-        break;
-    default:
-        break;
-    }
 }
 
 void inspector_init(void)
 {
-    inspector.fd = -1;
-    inspector.packet = on_packet;
-    snprintf(inspector.id, sizeof inspector.id, "inspector");
+    look_init(&inspector, "#", saw);
 }
 
 void inspector_reset(void)
 {
     memset(seen, 0, sizeof seen);
-    pinged = false;
-    inspector.version = chance(2) ? MQTT_50 : MQTT_311;
+    look_reset(&inspector);
 }
 
 static bool complete(void)
@@ -88,7 +46,7 @@ static bool complete(void)
     for (unsigned i = 0; i < STREAMS; i++)
         if (streams[i].kind->kept && seen[i] == 0 && !model_may_be_empty(&streams[i]))
             return false;
-    return pinged;
+    return inspector.pinged;
 }
 
 static void judge(void)
@@ -109,14 +67,14 @@ bool inspector_act(uint16_t port)
 {
     static uint64_t since_ms;
 
-    if (inspector.fd < 0 && now_ms() >= inspector.next_ms) {
-        link_connect(&inspector, port, true, false);
+    if (inspector.l.fd < 0 && now_ms() >= inspector.l.next_ms) {
+        link_connect(&inspector.l, port, true, false);
         since_ms = now_ms();
     }
-    link_write(&inspector);
+    link_write(&inspector.l);
     if (!complete() && now_ms() < since_ms + 10000)
         return false;
     judge();
-    link_leave(&inspector, true);
+    link_leave(&inspector.l, true);
     return true;
 }

@@ -73,22 +73,11 @@ static unsigned party_of(const struct subscriber *r)
 
 /* ---- acknowledgements ---- */
 
-static void release(struct subscriber *r, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        link_ack(&r->l, (enum packet)r->held[i].type, r->held[i].pid);
-    r->held_count -= n;
-    memmove(r->held, r->held + n, r->held_count * sizeof r->held[0]);
-}
-
 static void acknowledge(struct subscriber *r, enum packet type, uint16_t pid)
 {
-    if (r->held_count == HELD_MAX)
-        release(r, HELD_MAX);
-    r->held[r->held_count].type = (uint8_t)type;
-    r->held[r->held_count++].pid = pid;
+    link_hold(&r->l, &r->held, type, pid);
     if (r->plan->lag_ms == 0)
-        release(r, r->held_count);
+        link_release(&r->l, &r->held, r->held.n);
 }
 
 /* ---- messages ---- */
@@ -295,11 +284,8 @@ void readers_init(void)
 
         r->plan = &reader_plans[i];
         r->index = i;
-        r->l.fd = -1;
-        r->l.version = r->plan->version;
+        link_init(&r->l, r->plan->version, on_packet, "%s", r->plan->name);
         r->l.receive_max = r->plan->receive_max;
-        r->l.packet = on_packet;
-        snprintf(r->l.id, sizeof r->l.id, "%s", r->plan->name);
         r->ids = calloc(65536, sizeof *r->ids);
         if (r->ids == NULL)
             abort();
@@ -311,9 +297,7 @@ void readers_init(void)
 void readers_free(void)
 {
     for (unsigned i = 0; i < READERS; i++) {
-        link_down(&readers[i].l);
-        free(readers[i].l.in.p);
-        free(readers[i].l.out.p);
+        link_fini(&readers[i].l);
         free(readers[i].ids);
     }
 }
@@ -339,8 +323,8 @@ unsigned readers_online(void)
 
 static void pace(struct subscriber *r, bool load)
 {
-    if (r->held_count > 0 && now_ms() >= r->release_ms) {
-        release(r, load ? 1 + rnd(r->held_count) : r->held_count);
+    if (r->held.n > 0 && now_ms() >= r->release_ms) {
+        link_release(&r->l, &r->held, load ? 1 + rnd(r->held.n) : r->held.n);
         r->release_ms = now_ms() + rnd(r->plan->lag_ms + 1);
     }
     if (r->deaf_ms > 0 && (!load || now_ms() >= r->deaf_ms))
@@ -387,7 +371,7 @@ bool readers_ready(bool wake)
 
         if (r->asleep && !wake)
             continue;
-        if (!r->l.up || r->held_count > 0 || r->op_count > 0 || r->deaf_ms > 0)
+        if (!r->l.up || r->held.n > 0 || r->op_count > 0 || r->deaf_ms > 0)
             return false;
         for (unsigned k = 0; k < PLAN_FILTERS; k++)
             if (r->state[k] != OUT && r->state[k] != IN)

@@ -5,7 +5,7 @@
 
 #include "tests/soak/soak.h"
 
-enum { PLAN_FILTERS = 6, HELD_MAX = 4096, ALIASES = 16, OP_MAX = 3 };
+enum { PLAN_FILTERS = 6, ALIASES = 16, OP_MAX = 3 };
 
 enum mode {
     STAYS,              /* the session stays for ever */
@@ -62,8 +62,7 @@ struct subscriber {
     uint8_t op_qos[OP_MAX];
     struct held_id *ids;                    /* 65536: inbound QoS 2 */
     struct alias aliases[ALIASES + 1];
-    struct { uint8_t type; uint16_t pid; } held[HELD_MAX];  /* acknowledgements not sent yet */
-    unsigned held_count;
+    struct held held;                       /* acknowledgements not sent yet */
     uint64_t release_ms, deaf_ms;           /* deaf_ms: until then; 0: it reads */
     uint64_t until_ms, change_ms, gone_ms;
 };

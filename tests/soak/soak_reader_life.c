@@ -217,7 +217,7 @@ void reader_notice(struct subscriber *r)
     note(r->l.id, "connection gone, session %s", r->l.lasting ? "stays" : "ends");
     r->was_up = false;
     r->gone_ms = now_ms();
-    r->held_count = 0;
+    r->held.n = 0;
     r->deaf_ms = 0;
     memset(r->aliases, 0, sizeof r->aliases);
     for (unsigned i = 0; i < r->op_count; i++) {

@@ -265,21 +265,15 @@ void willers_init(void)
     for (unsigned i = 0; i < WILLERS; i++) {
         struct willer *w = &willers[i];
         w->stream = WRITERS * KINDS + i;
-        w->l.fd = -1;
-        w->l.version = i < 4 ? MQTT_50 : MQTT_311;
-        w->l.packet = on_packet;
+        link_init(&w->l, i < 4 ? MQTT_50 : MQTT_311, on_packet, "willer-%u", i);
         w->clean = i % 4 == 3;
-        snprintf(w->l.id, sizeof w->l.id, "willer-%u", i);
     }
 }
 
 void willers_free(void)
 {
-    for (unsigned i = 0; i < WILLERS; i++) {
-        link_down(&willers[i].l);
-        free(willers[i].l.in.p);
-        free(willers[i].l.out.p);
-    }
+    for (unsigned i = 0; i < WILLERS; i++)
+        link_fini(&willers[i].l);
 }
 
 unsigned willers_links(struct link **out)

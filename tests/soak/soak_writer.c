@@ -233,22 +233,16 @@ void writers_init(void)
         struct writer_client *w = &writers[i];
         w->index = i;
         w->first_stream = i * KINDS;
-        w->l.fd = -1;
-        w->l.version = versions[i];
-        w->l.packet = on_packet;
+        link_init(&w->l, versions[i], on_packet, "writer-%u", i);
         w->clean = i >= WRITERS - 2;
         w->window = 1 + rnd(WINDOW_MAX);
-        snprintf(w->l.id, sizeof w->l.id, "writer-%u", i);
     }
 }
 
 void writers_free(void)
 {
-    for (unsigned i = 0; i < WRITERS; i++) {
-        link_down(&writers[i].l);
-        free(writers[i].l.in.p);
-        free(writers[i].l.out.p);
-    }
+    for (unsigned i = 0; i < WRITERS; i++)
+        link_fini(&writers[i].l);
 }
 
 unsigned writers_links(struct link **out)
