@@ -4,21 +4,12 @@
 #include "broker/mem.h"
 #include "broker/textfile.h"
 #include "proto/topic.h"
+#include "hear.h"
 #include "suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static char heard[4096];
-
-static void hear(void *arg, const char *line)
-{
-    size_t n = strlen(heard);
-
-    (void)arg;
-    snprintf(heard + n, sizeof heard - n, "%s\n", line);
-}
 
 static struct acl *load(const char *text)
 {

@@ -4,6 +4,7 @@
 #include "broker/pace.h"
 #include "broker/passwd.h"
 #include "broker/textfile.h"
+#include "hear.h"
 #include "suite.h"
 
 #include <fcntl.h>
@@ -23,16 +24,6 @@
     "$wtsyGZWozG5hei0/H1SRpWPB219vmo9LgqDMKj18LATgyWE2lqt6R9AbxpALpFJO4xyQqNRiOJrGElIfS9YKew==\n"
 #define SCRAM_KEYS "$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=$wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 #define ERIN "erin:$scram-sha-256$4096$W22ZaJ0SNY7soEsUEjb6gQ==" SCRAM_KEYS "\n"
-
-static char heard[4096];
-
-static void hear(void *arg, const char *line)
-{
-    size_t n = strlen(heard);
-
-    (void)arg;
-    snprintf(heard + n, sizeof heard - n, "%s\n", line);
-}
 
 static struct passwd *load(const char *text)
 {

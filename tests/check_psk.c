@@ -3,6 +3,7 @@
 #include "broker/mem.h"
 #include "broker/psk.h"
 #include "broker/textfile.h"
+#include "hear.h"
 #include "suite.h"
 
 #include <stdio.h>
@@ -10,16 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char heard[4096];
-
-static void hear(void *arg, const char *line)
-{
-    size_t n = strlen(heard);
-
-    (void)arg;
-    snprintf(heard + n, sizeof heard - n, "%s\n", line);
-}
 
 #define KEY64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 static const struct { const char *text, *want; } refused[] = {
