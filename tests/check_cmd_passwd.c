@@ -386,6 +386,14 @@ static bool echoes(int master)
     return t.c_lflag & ECHO;
 }
 
+/* The question is there, and what is typed does not show. */
+static void asked(int master, const char *question)
+{
+    read_until(master, question);
+    while (echoes(master))
+        usleep(1000);
+}
+
 START_TEST(twice_and_silent)
 {
     int master;
@@ -393,13 +401,9 @@ START_TEST(twice_and_silent)
 
     put("pw", "");
     pid = on_terminal(&master);
-    read_until(master, "Password: ");
-    while (echoes(master))
-        usleep(1000);
+    asked(master, "Password: ");
     type(master, "secret\n");
-    read_until(master, "Again: ");
-    while (echoes(master))
-        usleep(1000);
+    asked(master, "Again: ");
     type(master, "secret\n");
     ck_assert_int_eq(wait_for(pid), EXIT_OK);
     read_until(master, "Again: \r\n");
@@ -417,9 +421,7 @@ START_TEST(interrupted)
 
     put("pw", "# as it was\n");
     pid = on_terminal(&master);
-    read_until(master, "Password: ");
-    while (echoes(master))
-        usleep(1000);
+    asked(master, "Password: ");
     type(master, "sec\003");
     ck_assert_int_eq(wait_for(pid), -1);
     ck_assert(echoes(master));

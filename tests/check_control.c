@@ -30,22 +30,6 @@ static void stopped_teardown(void)
     place_teardown();
 }
 
-/* The number that a query gives, read beside the broker. */
-static int stored(const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *st;
-    int n;
-
-    ck_assert_int_eq(sqlite3_open_v2(in_place("c.db"), &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-    n = sqlite3_column_int(st, 0);
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return n;
-}
-
 /* ---- what requests do ---- */
 
 START_TEST(status_counts)
@@ -136,13 +120,13 @@ START_TEST(drop_session_online)
     mqtt_subscribe(watcher, 4, "will");
     s = mqtt_connect_will("s", 5, 100, "will");
     mqtt_subscribe(s, 5, "t");
-    ck_assert_int_eq(stored("SELECT count(*) FROM session"), 1);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM session"), 1);
     ck_assert_str_eq(ask("drop-session s"), "dropped \"s\"; messages that waited for it: 0\nok\n");
     /* [MQTT5-3.1.2-8]: the session ends, so the will is due. */
     mqtt_expect(watcher, "\x30\x0A\x00\x04willgone", 12);
     mqtt_expect(s, "\xE0", 1);
-    ck_assert_int_eq(stored("SELECT count(*) FROM session"), 0);
-    ck_assert_int_eq(stored("SELECT count(*) FROM subscription"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM session"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM subscription"), 0);
     close(s);
     /* One that would not have outlived its connection. */
     ck_assert_str_eq(ask("drop-session watcher"), "dropped \"watcher\"; messages that waited for it: 0\nok\n");
@@ -161,11 +145,11 @@ START_TEST(drop_session_offline)
     close(s);
     for (int i = 0; i < 5; i++)
         mqtt_publish(p, 4, "t", "hello", false);
-    ck_assert_int_eq(stored("SELECT count(*) FROM queue"), 5);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM queue"), 5);
     ck_assert_str_eq(ask("drop-session s"), "dropped \"s\"; messages that waited for it: 5\nok\n");
-    ck_assert_int_eq(stored("SELECT count(*) FROM session"), 0);
-    ck_assert_int_eq(stored("SELECT count(*) FROM queue"), 0);
-    ck_assert_int_eq(stored("SELECT count(*) FROM message"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM session"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM queue"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM message"), 0);
     close(p);
 }
 END_TEST
@@ -177,9 +161,9 @@ START_TEST(retained_are_removed)
     mqtt_publish(p, 4, "a/1", "x", true);
     mqtt_publish(p, 4, "a/2", "x", true);
     mqtt_publish(p, 4, "b", "x", true);
-    ck_assert_int_eq(stored("SELECT count(*) FROM retained"), 3);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM retained"), 3);
     ck_assert_str_eq(ask("retained-rm a/+"), "retained messages removed: 2\nok\n");
-    ck_assert_int_eq(stored("SELECT count(*) FROM retained"), 1);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM retained"), 1);
     ck_assert_str_eq(ask("retained-rm none"), "retained messages removed: 0\nok\n");
     ck_assert_str_eq(ask("retained-rm a/#/b"), "error: \"a/#/b\" is no topic filter\n");
     ck_assert_str_eq(ask("retained-rm $share/g/b"), "error: \"$share/g/b\" is no topic filter\n");
@@ -213,7 +197,7 @@ START_TEST(reload_says_what_came_of_it)
     ck_heard("not reloaded: [listener odd\"name] is gone");
     ck_heard("\nerror: not reloaded");
     put_config("");
-    ck_assert_int_eq(stored("SELECT count(*) FROM session"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM session"), 0);
     close(mqtt_connect("still served", 4, 0));
 }
 END_TEST
@@ -393,7 +377,7 @@ START_TEST(the_slow_ones)
     sqlite3_close(db);
     ask("commit");
     ck_heard("\nok\n");
-    ck_assert_int_eq(stored("SELECT count(*) FROM session"), 0);
+    ck_assert_int_eq(stored("c.db", "SELECT count(*) FROM session"), 0);
     free(flood);
 }
 END_TEST

@@ -29,6 +29,8 @@ void place_kill(void);
 void log_has(const char *text);
 bool log_says(const char *text);
 void log_forget(void);
+/* The number that a query of a store in the directory gives, read beside the broker. */
+int stored(const char *file, const char *sql);
 
 /* ---- clients of the control socket ---- */
 

@@ -7,7 +7,6 @@
 #include "suite.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,21 +26,6 @@ static int tool_at(const char *words, const char *option, const char *file)
 static int tool_c(const char *words)
 {
     return tool_at(words, "-c", "c.ini");
-}
-
-static int stored(const char *file, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *st;
-    int n;
-
-    ck_assert_int_eq(sqlite3_open_v2(in_place(file), &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-    n = sqlite3_column_int(st, 0);
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return n;
 }
 
 /* Two sessions with messages that wait for both, three retained messages. */

@@ -208,6 +208,18 @@ START_TEST(blocker_is_named)
 }
 END_TEST
 
+/* Messages with these numbers, a commit for each. */
+static void queue_one_by_one(struct persist *p, int first, int last)
+{
+    for (int i = first; i <= last; i++) {
+        OK(persist_begin(p));
+        OK(put_message(p, i, test_dir, 30));
+        OK(put_queue(p, 1, i, i, false));
+        OK(persist_commit(p));
+        OK(persist_checkpoint(p, false));
+    }
+}
+
 START_TEST(reader_holds_the_log_back)
 {
     struct persist *p = open_as(PERSIST_CREATED);
@@ -217,26 +229,14 @@ START_TEST(reader_holds_the_log_back)
 
     fill(p, 1, 1);
     child = holder("BEGIN; SELECT count(*) FROM session");
-    for (int i = 2; i <= 1000; i++) {
-        OK(persist_begin(p));
-        OK(put_message(p, i, test_dir, 30));
-        OK(put_queue(p, 1, i, i, false));
-        OK(persist_commit(p));
-        OK(persist_checkpoint(p, false));
-    }
+    queue_one_by_one(p, 2, 1000);
     persist_stats(p, &st);
     ck_assert_uint_gt(st.wal_bytes, 6 << 20);
     /* Not tried at every commit. */
     ck_assert_uint_le(st.checkpoints, 12);
     checkpoints = st.checkpoints;
     end(child);
-    for (int i = 1001; i <= 1600; i++) {
-        OK(persist_begin(p));
-        OK(put_message(p, i, test_dir, 30));
-        OK(put_queue(p, 1, i, i, false));
-        OK(persist_commit(p));
-        OK(persist_checkpoint(p, false));
-    }
+    queue_one_by_one(p, 1001, 1600);
     persist_stats(p, &st);
     ck_assert_uint_gt(st.checkpoints, checkpoints);
     ck_assert_uint_le(st.wal_bytes, 2 << 20);

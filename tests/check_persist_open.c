@@ -34,27 +34,43 @@ static int64_t size_at(const char *path)
     return stat(path, &st) == 0 ? (int64_t)st.st_size : -1;
 }
 
+enum { DONE = 7 };
+
+/* Does it in a process that then ends without closing anything. The exit code, DONE if all went well. */
+static int in_a_child(void (*what)(void))
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        what();
+        _exit(DONE);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+}
+
 /* ---- refused ---- */
 
 static const struct persist_options plain = { .path = test_store };
 static const struct persist_options salvaging = { .path = test_store, .salvage = true, .sync_commit = true };
 
+static void find_it_in_use(void)
+{
+    char pid[32];
+
+    snprintf(pid, sizeof pid, "process %d", getppid());
+    refused(&salvaging, "in use", pid, NULL);
+}
+
 START_TEST(second_opener)
 {
     struct persist *p = open_as(PERSIST_CREATED);
     char pid[32];
-    int status;
-    pid_t child;
 
     snprintf(pid, sizeof pid, "process %d", getpid());
     refused(&plain, "in use", pid, "stop", NULL);
-    child = fork();
-    if (child == 0) {
-        refused(&salvaging, "in use", pid, NULL);
-        _exit(7);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    ck_assert_int_eq(in_a_child(find_it_in_use), DONE);
     fill(p, 1, 1);
     persist_close(&p);
     p = open_as(PERSIST_OPENED);
@@ -79,26 +95,37 @@ START_TEST(directory_missing_or_none)
 }
 END_TEST
 
+/* Where nothing but reading is allowed. */
+static void with_a_read_only_directory(void (*what)(void))
+{
+    int code;
+
+    ck_assert_int_eq(chmod(test_dir, 0555), 0);
+    ck_assert_int_eq(chmod(test_store, 0444), 0);
+    code = in_a_child(what);
+    chmod(test_dir, 0755);
+    ck_assert_int_eq(code, DONE);
+}
+
+/* Root may write anywhere. */
+static void be_somebody_else(void)
+{
+    if (geteuid() == 0 && setuid(65534) < 0)
+        _exit(1);
+}
+
+static void must_be_refused(void)
+{
+    be_somebody_else();
+    refused(&plain, "writable for the user", NULL);
+}
+
 START_TEST(directory_read_only)
 {
     struct persist *p = open_as(PERSIST_CREATED);
-    pid_t child;
-    int status;
 
     persist_close(&p);
-    ck_assert_int_eq(chmod(test_dir, 0555), 0);
-    ck_assert_int_eq(chmod(test_store, 0444), 0);
-    child = fork();
-    if (child == 0) {
-        /* Root may write anywhere. */
-        if (geteuid() == 0 && setuid(65534) < 0)
-            _exit(1);
-        refused(&plain, "writable for the user", NULL);
-        _exit(7);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    chmod(test_dir, 0755);
-    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    with_a_read_only_directory(must_be_refused);
 }
 END_TEST
 
@@ -299,29 +326,24 @@ START_TEST(tools_leave_a_log_alone)
 }
 END_TEST
 
-START_TEST(tools_of_others)
+static void can_be_read(void)
 {
     struct persist_options o = { .path = test_store, .read_only = true };
+    struct persist *p;
+
+    be_somebody_else();
+    p = open_with(&o, PERSIST_OPENED);
+    ck_assert_uint_eq(queue_length(p, 1), 10);
+    persist_close(&p);
+}
+
+START_TEST(tools_of_others)
+{
     struct persist *p = open_as(PERSIST_CREATED);
-    pid_t child;
-    int status;
 
     fill(p, 10, 10);
     persist_close(&p);
-    ck_assert_int_eq(chmod(test_dir, 0555), 0);
-    ck_assert_int_eq(chmod(test_store, 0444), 0);
-    child = fork();
-    if (child == 0) {
-        if (geteuid() == 0 && setuid(65534) < 0)
-            _exit(1);
-        p = open_with(&o, PERSIST_OPENED);
-        ck_assert_uint_eq(queue_length(p, 1), 10);
-        persist_close(&p);
-        _exit(7);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    chmod(test_dir, 0755);
-    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    with_a_read_only_directory(can_be_read);
 }
 END_TEST
 
@@ -405,23 +427,22 @@ START_TEST(first_page_lost)
 }
 END_TEST
 
+static void run_with_a_checkpoint(void)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    fill(p, 1000, 100);
+    OK(persist_checkpoint(p, true));
+    OK(persist_begin(p));
+    OK(put_session(p, 2, "only in the log"));
+    OK(persist_commit(p));
+}
+
 START_TEST(first_page_lost_of_a_killed_run)
 {
     struct persist *p;
-    pid_t child = fork();
-    int status;
 
-    if (child == 0) {
-        p = open_as(PERSIST_CREATED);
-        fill(p, 1000, 100);
-        OK(persist_checkpoint(p, true));
-        OK(persist_begin(p));
-        OK(put_session(p, 2, "only in the log"));
-        OK(persist_commit(p));
-        _exit(7);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    ck_assert_int_eq(in_a_child(run_with_a_checkpoint), DONE);
     fill_at(test_store, 0, 'x', 4096);
     p = open_with(&salvaging, PERSIST_SALVAGED);
     ck_assert_uint_eq(queued_in_all(p), 1000);
@@ -457,21 +478,17 @@ static bool is_root(const char *store, int64_t page)
     return n > 0;
 }
 
-/* Each page in turn: whatever is hit, the broker starts, and unless it is a root, most is kept. */
+static void run_without_a_checkpoint(void)
+{
+    fill(open_as(PERSIST_CREATED), 1000, 100);
+}
+
 /* Empty, a byte (which is the same to SQLite), gone: what the log has is still there. */
 START_TEST(database_lost_of_a_killed_run)
 {
     struct persist *p;
-    pid_t child = fork();
-    int status;
 
-    if (child == 0) {
-        p = open_as(PERSIST_CREATED);
-        fill(p, 1000, 100);
-        _exit(7);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    ck_assert_int_eq(in_a_child(run_without_a_checkpoint), DONE);
     ck_assert_int_eq(_i < 2 ? truncate(test_store, _i) : unlink(test_store), 0);
     p = open_with(&salvaging, PERSIST_SALVAGED);
     ck_assert_uint_eq(queued_in_all(p), 1000);
@@ -479,6 +496,7 @@ START_TEST(database_lost_of_a_killed_run)
 }
 END_TEST
 
+/* Each page in turn: whatever is hit, the broker starts, and unless it is a root, most is kept. */
 START_TEST(any_page_lost)
 {
     int64_t size = make_large();

@@ -2,15 +2,17 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "check_proto.h"
 
-static const struct {
+struct row {
     const char *name;
     uint8_t head;
     enum version v;
     const char *body;
     size_t len;
     enum reason want;
-    unsigned count;
-} subs[] = {
+    unsigned count;             /* of filters, or of codes */
+};
+
+static const struct row subs[] = {
     { "one filter",                          0x82, MQTT_311, LIT("\0\7\0\1a\1"),             R_OK, 1 },
     { "two filters",                         0x82, MQTT_31,  LIT("\0\7\0\1a\1\0\1b\2"),      R_OK, 2 },
     { "5.0, all options",                    0x82, MQTT_50,  LIT("\0\7\0\0\1a\56"),          R_OK, 1 },
@@ -82,15 +84,7 @@ START_TEST(subscribe_fields)
 }
 END_TEST
 
-static const struct {
-    const char *name;
-    uint8_t head;
-    enum version v;
-    const char *body;
-    size_t len;
-    enum reason want;
-    unsigned count;
-} unsubs[] = {
+static const struct row unsubs[] = {
     { "one filter",                          0xA2, MQTT_311, LIT("\0\7\0\1a"),         R_OK, 1 },
     { "two filters, 5.0",                    0xA2, MQTT_50,  LIT("\0\7\0\0\1a\0\1b"),  R_OK, 2 },
     { "resent, 3.1 does that",               0xAA, MQTT_31,  LIT("\0\7\0\1a"),         R_OK, 1 },
@@ -130,15 +124,7 @@ START_TEST(unsubscribe_rows)
 }
 END_TEST
 
-static const struct {
-    const char *name;
-    uint8_t head;
-    enum version v;
-    const char *body;
-    size_t len;
-    enum reason want;
-    size_t codes;
-} answers[] = {
+static const struct row answers[] = {
     { "SUBACK",                             0x90, MQTT_311, LIT("\0\7\0\1\2\x80"),   R_OK, 4 },
     { "SUBACK, 5.0",                        0x90, MQTT_50,  LIT("\0\7\0\0\x8F"),     R_OK, 2 },
     { "SUBACK, reserved code [MQTT311-3.9.3-2]", 0x90, MQTT_311, LIT("\0\7\3"),      R_PROTOCOL_ERROR, 0 },
@@ -165,7 +151,7 @@ START_TEST(suback_rows)
     ck_assert_msg(got == answers[_i].want, "%s: got %s", answers[_i].name, reason_text(got));
     if (got == R_OK) {
         ck_assert_uint_eq(s.packet_id, 7);
-        ck_assert_uint_eq(s.codes.len, answers[_i].codes);
+        ck_assert_uint_eq(s.codes.len, answers[_i].count);
     }
     drop(body);
 }

@@ -1,6 +1,7 @@
 /* Subscriptions come and go at random; who gets a message is compared with asking every filter on its own.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/session.h"
+#include "broker/textfile.h"
 #include "proto/topic.h"
 #include "suite.h"
 
@@ -19,11 +20,6 @@ static uint32_t below(uint32_t n)
 {
     random_state = random_state * 1664525u + 1013904223u;
     return (random_state >> 8) % n;
-}
-
-static struct view view_of(const char *s)
-{
-    return (struct view){ (const uint8_t *)s, strlen(s) };
 }
 
 /* One to four levels from few words, so that much of it meets. */

@@ -747,13 +747,29 @@ static void serial_of(struct tls *t, uint8_t out[32])
     wolfSSL_X509_free(x);
 }
 
+/* One more connection to the same server: the serial number that it is shown. */
+static void serial_now(const struct pair *p, const char *what, uint8_t serial[32])
+{
+    struct pair q = *p;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, q.fd), 0);
+    begin_pair(&q, "localhost");
+    shake_hands(&q);
+    must_talk(&q, what);
+    serial_of(q.c, serial);
+    tls_free(&q.s);
+    tls_free(&q.c);
+    close(q.fd[0]);
+    close(q.fd[1]);
+}
+
 /* New connections get the new certificate, old ones go on; a bad one changes nothing. T2 */
 START_TEST(reloading)
 {
     struct config_listener l = listener_of("now.crt", "now.key");
     struct tls_client_options o = { .cafile = in_certs("ca.crt") };
     uint8_t first[32], second[32];
-    struct pair p, q;
+    struct pair p;
     char *why = NULL;
 
     copy_file("server.crt", "now.crt");
@@ -772,32 +788,15 @@ START_TEST(reloading)
     free(why);
     ck_assert(!tls_context_changed(p.server));          /* said once is enough */
 
-    q = p;
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, q.fd), 0);
-    begin_pair(&q, "localhost");
-    shake_hands(&q);
-    must_talk(&q, "still the first");
-    serial_of(q.c, second);
+    serial_now(&p, "still the first", second);
     ck_assert_int_eq(memcmp(first, second, 32), 0);
-    tls_free(&q.s);
-    tls_free(&q.c);
 
     copy_file("server2.key", "now.key");
     ck_assert(tls_context_changed(p.server));
     ck_assert(tls_context_reload(p.server, &l, &why));
-    close(q.fd[0]);
-    close(q.fd[1]);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, q.fd), 0);
-    begin_pair(&q, "localhost");
-    shake_hands(&q);
-    must_talk(&q, "second");
-    serial_of(q.c, second);
+    serial_now(&p, "second", second);
     ck_assert_int_ne(memcmp(first, second, 32), 0);
     must_talk(&p, "first, after the reload");
-    tls_free(&q.s);
-    tls_free(&q.c);
-    close(q.fd[0]);
-    close(q.fd[1]);
     close_pair(&p);
 }
 END_TEST
