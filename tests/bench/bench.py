@@ -8,13 +8,12 @@ import platform
 import shutil
 import signal
 import socket
-import ssl
 import statistics
 import struct
 import sys
 import time
 
-from brokers import Caddis, Disk, Failed, Forwarder, Mosquitto, certificate, note, scratch
+from brokers import Caddis, Disk, Failed, Forwarder, Mosquitto, certificate, note, scratch, tls_context
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
@@ -60,25 +59,17 @@ class Run:
         broker.settings["tls"] = certificate(os.path.dirname(broker.folder))
         broker.start()
         connections = [tls_client(broker.port, i) for i in range(8)]    # what the library sets up once
-        before = private_kb(broker.process.pid)
+        before = broker.private_kb()
         connections += [tls_client(broker.port, i) for i in range(8, n + 8)]
         time.sleep(1.5)
-        after = private_kb(broker.process.pid)
+        after = broker.private_kb()
         for c in connections:
             c.close()
         return {"private_bytes": (after - before) * 1024 / n}
 
 
-def private_kb(pid):
-    with open(f"/proc/{pid}/smaps_rollup") as text:
-        return sum(int(line.split()[1]) for line in text if line.startswith("Private_Dirty:"))
-
-
 def tls_client(port, number):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    c = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
+    c = tls_context().wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
 
     def text(s):
         return struct.pack(">H", len(s)) + s.encode()

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,14 @@ def certificate(folder):
                         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert],
                        check=True, capture_output=True)
     return cert, key
+
+
+def tls_context(version=ssl.TLSVersion.TLSv1_3):
+    """Of a client that takes any certificate."""
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname, c.verify_mode = False, ssl.CERT_NONE
+    c.minimum_version = c.maximum_version = version
+    return c
 
 
 class Broker:
@@ -87,6 +96,11 @@ class Broker:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+    def private_kb(self):
+        """Memory that is the process's own, code and libraries left out."""
+        with open(f"/proc/{self.process.pid}/smaps_rollup") as text:
+            return sum(int(line.split()[1]) for line in text if line.startswith("Private_Dirty:"))
 
     def load(self, args, timeout=600):
         command = [os.path.join(BUILD, "tests/bench/load"), f"--port={self.port}", f"--pid={self.process.pid}", *args]

@@ -7,13 +7,12 @@ import json
 import os
 import resource
 import shutil
-import ssl
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hostile"))
-from brokers import Caddis, Failed, certificate, note, scratch  # noqa: E402
+from brokers import Caddis, Failed, certificate, note, scratch, tls_context  # noqa: E402
 import mqtt  # noqa: E402
 
 EMULATED = os.environ.get("EMULATED", "") not in ("", "0")      # the process is an emulator's, its pages say nothing
@@ -68,10 +67,7 @@ def retained_messages(port, n):
 
 
 def tls_connections(port, n):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    clients = []
+    context, clients = tls_context(), []
     for i, topic in zip(range(n), filters(n)):
         clients.append(mqtt.Client(port))
         clients[-1].s = context.wrap_socket(clients[-1].s)
@@ -90,13 +86,6 @@ ROWS = [
 ]
 
 
-def private_kb(broker):
-    if EMULATED:
-        return 0
-    with open(f"/proc/{broker.process.pid}/smaps_rollup") as text:
-        return sum(int(line.split()[1]) for line in text if line.startswith("Private_Dirty:"))
-
-
 def counted_bytes(broker):
     """What caddis itself knows of; 0 without a control socket."""
     run = subprocess.run([broker.program(), "status", "--json", "--socket", f"{broker.folder}/caddis.sock"],
@@ -106,7 +95,7 @@ def counted_bytes(broker):
 
 def look(broker):
     time.sleep(SETTLE_S)
-    return private_kb(broker) * 1024, counted_bytes(broker)
+    return (0 if EMULATED else broker.private_kb() * 1024), counted_bytes(broker)
 
 
 def started(folder, **settings):

@@ -49,14 +49,6 @@ def exactly(s, n):
     return data
 
 
-def context(version):
-    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    c.check_hostname = False
-    c.verify_mode = ssl.CERT_NONE
-    c.minimum_version = c.maximum_version = VERSIONS[version]
-    return c
-
-
 def client(broker, tls, name, session=None):
     """Connected: CONNACK has come."""
     raw = socket.create_connection(("127.0.0.1", broker.port))
@@ -73,12 +65,6 @@ def leave(s):
     s.close()
 
 
-def private_kb(broker):
-    """Memory that is the process's own, code and libraries left out."""
-    with open(f"/proc/{broker.process.pid}/smaps_rollup") as text:
-        return sum(int(line.split()[1]) for line in text if line.startswith("Private_Dirty"))
-
-
 def cpu_us(broker):
     total = 0
     folder = f"/proc/{broker.process.pid}/task"
@@ -89,24 +75,24 @@ def cpu_us(broker):
 
 
 def idle(broker, version):
-    tls = context(version)
+    tls = brokers.tls_context(VERSIONS[version])
     for i in range(8):              # what the library sets up once
         leave(client(broker, tls, f"first-{i}"))
-    before = private_kb(broker)
+    before = broker.private_kb()
     clients = []
     for i in range(IDLE):
         s = client(broker, tls, f"idle-{i}")
         s.sendall(packet(0x82, b"\x00\x01" + string(f"idle/{i}") + b"\x00"))
         exactly(s, 5)
         clients.append(s)
-    used = private_kb(broker) - before
+    used = broker.private_kb() - before
     for s in clients:
         leave(s)
     return used * 1024 / IDLE
 
 
 def handshakes(broker, version, resumed):
-    tls, session = context(version), None
+    tls, session = brokers.tls_context(VERSIONS[version]), None
     for i in range(5):              # tables, caches, and a ticket
         s = client(broker, tls, f"warm-{i}")
         session = s.session
@@ -125,7 +111,7 @@ def handshakes(broker, version, resumed):
 
 def bulk(broker, version):
     """A megabyte in and out again."""
-    tls, size = context(version), 65536
+    tls, size = brokers.tls_context(VERSIONS[version]), 65536
     reader, writer = client(broker, tls, "reader"), client(broker, tls, "writer")
     reader.sendall(packet(0x82, b"\x00\x01" + string("bulk") + b"\x00"))
     exactly(reader, 5)

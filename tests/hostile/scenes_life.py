@@ -107,17 +107,32 @@ def no_mounts():
     return None
 
 
+def press(a):
+    """Who publishes for a subscriber that is away."""
+    c = a.client("away", clean=False)
+    c.join(["paper"], 1)
+    c.close()
+    return a.client("press")
+
+
+def page(i):
+    return mqtt.publish("paper", b"%04d" % i + b"." * 5000, 1, i + 1)
+
+
+def read_pages(tap, a, n, name):
+    """The subscriber is back."""
+    c = a.client("away", clean=False)
+    tap.same([c.message()[1][:4] for _ in range(n)], [b"%04d" % i for i in range(n)], name)
+
+
 @place(settings="[limits]\nmax_queued_messages = 100000\n", store="small/caddis.db", unless=no_mounts,
        wrapper='[ -n "$SMALL" ] || SMALL=1 exec unshare -rm "$0" "$@"\nmount -t tmpfs -o size=2m none $DIR/small')
 def small_disk(tap, a, long):
     """A file system that is full, and grows."""
-    c = a.client("away", clean=False)
-    c.join(["paper"], 1)
-    c.close()
-    pub, n, acked = a.client("press"), 600, 0
+    pub, n, acked = press(a), 600, 0
     for begin in range(0, n, 50):
         for i in range(begin, begin + 50):
-            pub.send(mqtt.publish("paper", b"%04d" % i + b"." * 5000, 1, i + 1))
+            pub.send(page(i))
         acked = answers(pub, acked, begin + 50, 1)
         if acked < begin + 50:
             break
@@ -127,36 +142,29 @@ def small_disk(tap, a, long):
     subprocess.run(["nsenter", "-U", "-m", "-t", str(a.pid), "mount", "-o", "remount,size=50m",
                     os.path.dirname(a.broker.store)], check=True)
     for i in range(begin + 50, n):
-        pub.send(mqtt.publish("paper", b"%04d" % i + b"." * 5000, 1, i + 1))
+        pub.send(page(i))
     tap.same(answers(pub, acked, n, 10), n, "small disk: there is room again")
-    c = a.client("away", clean=False)
-    got = [c.message()[1][:4] for _ in range(n)]
-    tap.same(got, [b"%04d" % i for i in range(n)], "small disk: nothing is lost, all is in order")
+    read_pages(tap, a, n, "small disk: nothing is lost, all is in order")
     a.finish(tap, "small disk", 20, 5.0)        # who publishes at QoS 1 waits while the store does
 
 
 @place(settings="[limits]\nmax_queued_messages = 100000\n")
 def disk(tap, a, long):
     """No byte can be written any more, and then it can: nothing is acknowledged meanwhile that is not stored."""
-    c = a.client("away", clean=False)
-    c.join(["paper"], 1)
-    c.close()
-    pub = a.client("press")
+    pub = press(a)
     sizes = resource.prlimit(a.pid, resource.RLIMIT_FSIZE)
     largest = max(os.path.getsize(f) for f in glob.glob(a.broker.dir + "/*"))
     resource.prlimit(a.pid, resource.RLIMIT_FSIZE, (largest + 100000, sizes[1]))
     n = 400
     for i in range(n):
-        pub.send(mqtt.publish("paper", b"%04d" % i + b"." * 5000, 1, i + 1))
+        pub.send(page(i))
     acked = answers(pub, 0, n, 1)
     tap.ok(acked < n / 2, "disk: what can't be stored is not acknowledged", "%d were" % acked)
     tap.ok(a.load(1.0) < 0.3, "disk: no spin")
     tap.ok("store" in a.log() and "error" in a.log(), "disk: the log says so")
     resource.prlimit(a.pid, resource.RLIMIT_FSIZE, sizes)
     tap.same(answers(pub, acked, n, 10), n, "disk: it can be written again")
-    c = a.client("away", clean=False)
-    got = [c.message()[1][:4] for _ in range(n)]
-    tap.same(got, [b"%04d" % i for i in range(n)], "disk: all is well again, in order")
+    read_pages(tap, a, n, "disk: all is well again, in order")
     a.finish(tap, "disk", 20, 4.0)              # who publishes at QoS 1 waits while the store does
 
 
@@ -164,10 +172,7 @@ def disk(tap, a, long):
 def store(tap, a, long):
     """The store is locked by somebody else for a while, in the long form deleted too; what was promised is kept."""
     path = os.path.join(a.broker.dir, "caddis.db")
-    c = a.client("away", clean=False)
-    c.join(["paper"], 1)
-    c.close()
-    pub = a.client("press")
+    pub = press(a)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     pub.send(mqtt.publish("paper", b"locked", 1, 1))

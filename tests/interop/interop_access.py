@@ -17,8 +17,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
-from broker import Tap, until  # noqa: E402
-from interop_service import CADDIS, Manager, knock  # noqa: E402
+from broker import until  # noqa: E402
+from interop_service import CADDIS, Manager, knock, run  # noqa: E402
 
 ROOT = os.geteuid() == 0
 OWN_NETWORK = "--own-network" in sys.argv
@@ -361,19 +361,8 @@ def main():
         os.execvp("unshare", ["unshare", "-n", sys.executable, os.path.abspath(__file__), "--own-network"])
     if OWN_NETWORK:
         ip("link", "set", "lo", "up")
-    tap = Tap()
-    for test in (addresses, left_behind, late_port, late_address, defaults, interface, file_modes, dropped, passwords,
-                 pacing, checking, nobody_comes_in):
-        m = Manager()
-        try:
-            test(tap, m)
-        except Exception as e:  # pylint: disable=broad-except
-            tap.ok(False, test.__name__, repr(e))
-            if m.process is not None:
-                print("# " + m.log().replace("\n", "\n# "))
-        finally:
-            m.finish()
-    return tap.plan()
+    return run([addresses, left_behind, late_port, late_address, defaults, interface, file_modes, dropped, passwords,
+                pacing, checking, nobody_comes_in])
 
 
 if __name__ == "__main__":

@@ -372,10 +372,10 @@ def reload_tells(tap, m):
     m.stop()
 
 
-def main():
+def run(tests):
+    """Each test gets a manager; an exception fails it and leaves the others alone."""
     tap = Tap()
-    for test in (start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers,
-                 accept_rate, reload_tells):
+    for test in tests:
         m = Manager()
         try:
             test(tap, m)
@@ -389,4 +389,5 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run([start_reload_stop, watchdog, hung_loop, large_store, by_name, by_address, waiting_client, strangers,
+                  accept_rate, reload_tells]))
