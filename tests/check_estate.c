@@ -1,9 +1,8 @@
 /* What waits in the store for a member of a shared group goes to the others when its session ends [MQTT5-4.8.2-6].
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
+#include "suite.h"
 
-#include <check.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -451,12 +450,10 @@ int main(void)
 {
     Suite *s = suite_create("estate");
     TCase *t = tcase_create("all");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, all_of_it_in_order, 0, (int)(sizeof heirs / sizeof heirs[0]));
+    tcase_add_loop_test(t, all_of_it_in_order, 0, COUNT(heirs));
     tcase_add_test(t, a_part_at_a_time);
     tcase_add_loop_test(t, kills_on_the_way, 0, 4);
     tcase_add_loop_test(t, kills_while_it_is_taken, 1, 4);
@@ -472,8 +469,5 @@ int main(void)
     tcase_add_test(t, in_order_with_what_is_new);
     tcase_add_loop_test(t, not_written_yet, 0, 2);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }
