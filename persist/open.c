@@ -456,6 +456,8 @@ void persist_close(struct persist **pp)
         run_end(p);
     }
     sync_fini(p);
+    if (p->pair.damaged)
+        leave_alone(p);
     db_disconnect(p);
     if (p->lock_fd >= 0)
         close(p->lock_fd);

@@ -206,6 +206,20 @@ out:
     sqlite3_free(sql);
 }
 
+/* Rows whose session is not even a number: one each. Pages can lead in a circle. */
+static void count_rows_of_nobody(struct salvage *s)
+{
+    int64_t most = db_int(s->from, "PRAGMA page_count", 0, NULL) * (DB_PAGE / 8);
+    char *sql = sqlite3_mprintf("SELECT session_id FROM %s NOT INDEXED", s->source->table);
+    sqlite3_stmt *st = NULL;
+
+    if (sql != NULL && sqlite3_prepare_v2(s->from, sql, -1, &st, NULL) == SQLITE_OK)
+        while (most-- > 0 && sqlite3_step(st) == SQLITE_ROW)
+            s->info->lost_rows += sqlite3_column_type(st, 0) != SQLITE_INTEGER;
+    sqlite3_finalize(st);
+    sqlite3_free(sql);
+}
+
 static sqlite3_stmt *reader(struct salvage *s, const char *order)
 {
     const struct source *t = s->source;
@@ -245,6 +259,7 @@ static void copy_table(struct salvage *s)
     else if (t->per_session) {
         copy_sessions(s);
         count_strays(s);
+        count_rows_of_nobody(s);
     } else {
         copy_all_numbers(s);
     }

@@ -577,13 +577,32 @@ START_TEST(truncated)
 }
 END_TEST
 
+/* A page that says it has more rows than it has: what they look like belongs to nobody, and is missed. */
+START_TEST(rows_of_nobody)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+    int64_t page;
+
+    fill(p, 5, 10);
+    persist_close(&p);
+    page = 4096 * (side_int("SELECT rootpage FROM sqlite_schema WHERE name = 'queue'") - 1);
+    write_at(test_store, page + 3, "\0\x08", 2);
+    refused(&plain, "damaged", NULL);
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(queued_in_all(p), 5);
+    ck_assert_uint_eq(test_info.lost_rows, 3);
+    persist_close(&p);
+}
+END_TEST
+
 /* Too large to be looked at at each start; it turns out in use that it is damaged. The next start looks. */
 START_TEST(damaged_in_use)
 {
     struct persist *p;
     unsigned n = 0;
-    char *why;
+    char *why, wal[600];
 
+    snprintf(wal, sizeof wal, "%s-wal", test_store);
     make_large();
     side_exec("CREATE INDEX extra ON message (qos); INSERT INTO retained (retained_id, received_at, qos, topic, payload)"
               " VALUES (999, 1, 0, 'large', zeroblob(9437184))");
@@ -596,6 +615,7 @@ START_TEST(damaged_in_use)
             persist_rollback(p);
         }
         persist_close(&p);
+        ck_assert_int_eq(size_at(wal) > 0, start == 1);         /* what is damaged is left as it is */
     }
     ck_assert_int_eq(persist_open(&salvaging, &p, &test_info, &why), PERSIST_SALVAGED);
     OK(persist_queue_page(p, 101, 0, 100, 1 << 20, count_queued, &n));
@@ -792,6 +812,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, tools_leave_a_log_alone, 0, 2);
     tcase_add_test(t, tools_of_others);
     tcase_add_test(t, damage_is_refused_unless_asked);
+    tcase_add_test(t, rows_of_nobody);
     tcase_add_test(t, damaged_in_use);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);

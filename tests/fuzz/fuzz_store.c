@@ -21,6 +21,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* From this size on a store is not looked at as a whole when it is opened. */
+enum { LARGE_BYTES = 8 << 20 };
 enum first { LOOK = 4, OPEN = 8, SALVAGE = 16, NO_LOCK_FILE = 32 };
 
 #ifndef STORE_CPU_S
@@ -213,7 +215,7 @@ static void look(const char *path)
         free(why);
     }
     store_read(&after, path);
-    assert(store_same(&before, &after));
+    assert(store_same(&before, &after, STORE_FILES));
     store_free(&before);
     store_free(&after);
 }
@@ -248,6 +250,7 @@ static bool moved_aside(const char *dir, struct store_image *s)
 static void check_evidence(const struct lab *l, const struct store_image *before, bool refused)
 {
     struct store_image now = { 0 };
+    bool in_use;
 
     if (refused ? !store_read(&now, store_path(l)) : !moved_aside(l->dir, &now))
         return;
@@ -258,7 +261,9 @@ static void check_evidence(const struct lab *l, const struct store_image *before
         memcpy(now.file[STORE_DB].p + 24, before->file[STORE_DB].p + 24, 4);
         memcpy(now.file[STORE_DB].p + 92, before->file[STORE_DB].p + 92, 8);
     }
-    assert(store_same(before, &now));
+    /* Of a large one that is known only once it is in use, which writes to its log. */
+    in_use = !refused && before->file[STORE_DB].len >= LARGE_BYTES;
+    assert(store_same(before, &now, in_use ? STORE_DB + 1 : STORE_FILES));
     store_free(&now);
 }
 

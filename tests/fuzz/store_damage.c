@@ -78,11 +78,11 @@ void store_free(struct store_image *s)
     *s = (struct store_image){ 0 };
 }
 
-bool store_same(const struct store_image *a, const struct store_image *b)
+bool store_same(const struct store_image *a, const struct store_image *b, unsigned files)
 {
     bool same = true;
 
-    for (unsigned i = 0; i < STORE_FILES; i++) {
+    for (unsigned i = 0; i < files; i++) {
         size_t at = 0, least = a->file[i].len < b->file[i].len ? a->file[i].len : b->file[i].len;
 
         while (at < least && a->file[i].p[at] == b->file[i].p[at])

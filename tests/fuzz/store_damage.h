@@ -28,7 +28,8 @@ void store_write(const struct store_image *s, const char *path);
 /* false: there is none at all. */
 bool store_read(struct store_image *s, const char *path);
 void store_free(struct store_image *s);
-bool store_same(const struct store_image *a, const struct store_image *b);
+/* The first one or both of the files. */
+bool store_same(const struct store_image *a, const struct store_image *b, unsigned files);
 
 /* Does to the store at path what the bytes say. *raw: bytes were changed, not only rows. */
 void store_damage(struct reader *r, const char *path, bool *raw);
