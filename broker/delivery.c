@@ -386,8 +386,9 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
         drop(b, s, "no-memory", in->topic);
         return false;
     }
-    if (stored_session(b, s) && m->retain && m->ticket->rows == 0)
-        m->ticket->rows = 1;            /* it may be delivered again later: its row never belongs to one queue alone */
+    in->shared |= share != NULL;
+    if (m->ticket != NULL && m->ticket->rows < 2 && (m->retain || in->shared))
+        m->ticket->rows = 2;            /* it may be delivered again later: its row never belongs to one queue alone */
     d->position = b->journal.next_id++;
     d->qos = qos;
     d->retain = retain;

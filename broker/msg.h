@@ -72,6 +72,7 @@ struct incoming {
     struct session *origin;     /* publisher's session, for No Local; NULL: the broker */
     struct msg *msg;            /* made on demand; incoming_done() drops this reference */
     bool no_memory;             /* somebody who was to get it did not for that reason */
+    bool shared;                /* a member of a group got it, who may leave it to another */
     bool moved;                 /* another session had it, and may have been promised for: it is written at once */
     struct encoded *encoded;    /* route_publish(): packets that several connections get alike */
 };

@@ -446,6 +446,31 @@ START_TEST(not_written_yet)
 }
 END_TEST
 
+/* The row of one who is away was written as the only one of its message; then another gets it from a member's RAM. */
+START_TEST(others_keep_theirs)
+{
+    const unsigned first = _i == 0 ? HEIR : OTHER, second = _i == 0 ? OTHER : HEIR;
+
+    join(OTHER, &other, "t/#", 1);
+    leave(OTHER);
+    join(HEIR, &durable, "$share/g/t/#", 1);
+    leave(HEIR);
+    join(GONE, &anew, "$share/g/t/#", 1);
+    publish(10, 1);
+    ck_assert_uint_eq(lab.clients[GONE].got[PKT_PUBLISH], 10);
+    lab.clients[GONE].ended = true;
+    lab_pass(&lab, 200, 20);
+    come(first, first == HEIR ? &durable : &other);
+    take_for(first, 1000);
+    ck_assert_uint_eq(missing(10), 0);
+    lab_pass(&lab, 6000, 500);
+    memset(&got, 0, sizeof got);
+    come(second, second == HEIR ? &durable : &other);
+    take_for(second, 1000);
+    ck_assert_uint_eq(missing(10), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("estate");
@@ -468,6 +493,7 @@ int main(void)
     tcase_add_loop_test(t, killed_before_it_is_acknowledged, 1, 6);
     tcase_add_test(t, in_order_with_what_is_new);
     tcase_add_loop_test(t, not_written_yet, 0, 2);
+    tcase_add_loop_test(t, others_keep_theirs, 0, 2);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
