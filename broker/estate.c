@@ -167,11 +167,15 @@ void estate_hand_on(struct broker *b)
 {
     struct journal *j = &b->journal;
     unsigned left = ROWS;
+    bool all_wait = true;
 
     for (size_t i = 0; i < j->ended.n && left > LOOK_ROWS && !shed(b, SHED_MESSAGES); i++) {
         struct journal_ended *e = &j->ended.v[(i + (size_t)j->seq) % j->ended.n];
-        unsigned cost = e->leaves ? LOOK_ROWS + hand_on_part(b, e, left - LOOK_ROWS) : 0;
+        unsigned rows = e->leaves ? hand_on_part(b, e, left - LOOK_ROWS) : 0;
+        unsigned cost = e->leaves ? LOOK_ROWS + rows : 0;
 
+        all_wait = all_wait && e->leaves && rows == 0;
         left -= cost < left ? cost : left;
     }
+    j->ended_waits = all_wait ? j->ended_waits + 1 : 0;
 }

@@ -95,6 +95,7 @@ struct journal {
     JOURNAL_ARRAY(struct journal_dropped) dropped;
     struct names dropped_index;     /* id, NUL, reason: the number in dropped */
     JOURNAL_ARRAY(struct journal_ended) ended;
+    unsigned ended_waits;           /* in a row, times that nobody had room for what these leave */
     uint32_t unstored;              /* deliveries in fresh and due */
     uint64_t seq;                   /* commits made */
     uint64_t durable;               /* commits known durable */

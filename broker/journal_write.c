@@ -14,8 +14,9 @@
 
 /* Queue rows of ended sessions deleted by one commit. */
 #define ENDED_BUDGET 2000
-/* Pause between two such slices. */
+/* Pause between two such slices, or parts of what is handed on. */
 #define ENDED_PAUSE_MS 20
+#define ENDED_PAUSE_MOST_MS 640
 /* Of each array, between commits. */
 #define KEPT_BYTES 16384
 
@@ -327,6 +328,16 @@ static void make_room(struct broker *b)
     j->gone.n = 0;
 }
 
+/* Longer and longer while nobody has room for what is handed on. */
+static uint64_t ended_pause(const struct journal *j)
+{
+    unsigned pause = ENDED_PAUSE_MS;
+
+    for (unsigned n = 2; n < j->ended_waits && pause < ENDED_PAUSE_MOST_MS; n++)
+        pause *= 2;
+    return pause;
+}
+
 enum persist_rc journal_write(struct broker *b)
 {
     struct journal *j = &b->journal;
@@ -356,7 +367,7 @@ enum persist_rc journal_write(struct broker *b)
     calendar_written(b);
     if (j->ended.n > 0) {
         j->lazy = true;
-        j->lazy_by_ms = b->now_ms + ENDED_PAUSE_MS;
+        j->lazy_by_ms = b->now_ms + ended_pause(j);
     }
     return PERSIST_OK;
 }
