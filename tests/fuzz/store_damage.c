@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, WAL_HEAD = 32, FRAME_HEAD = 24, FRAME = FRAME_HEAD + PAGE, STEPS_MAX = 40 };
+enum { PAGE = 4096, WAL_HEAD = 32, FRAME_HEAD = 24, FRAME = FRAME_HEAD + PAGE, STEPS_MAX = 40,
+       FILE_MOST = 32 << 20 };
 
 const int64_t store_wall_ms = 1700000000000;
 const char *const store_tables[] = {
@@ -317,10 +318,15 @@ struct patient {
 
 static void to_memory(struct patient *p)
 {
+    struct stat st;
+
     if (p->s.file[STORE_DB].p != NULL)
         return;
     shut(p->db);
     p->db = NULL;
+    /* SQLite writes a page wherever a damaged header says that the file ends. */
+    if (stat(p->path, &st) == 0 && st.st_size > FILE_MOST && truncate(p->path, FILE_MOST) < 0)
+        abort();
     store_read(&p->s, p->path);
 }
 
