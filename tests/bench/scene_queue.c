@@ -288,7 +288,7 @@ static void read_retained(struct pool *p, const struct watch *w, const struct op
     watch_take(w, &from, true);
     for (uint32_t i = 0; i < READERS; i++) {
         struct client c;
-        uint64_t start_ns = watch_now_ns();
+        uint64_t had, last_ns = watch_now_ns();
 
         memset(r.seen, 0, want);
         r.came = 0;
@@ -296,8 +296,11 @@ static void read_retained(struct pool *p, const struct watch *w, const struct op
         strcpy(c.filter, "kept/#");
         c.qos = o->qos;
         client_open(p, &c);
-        while (r.came < want && p->dropped == 0 && watch_now_ns() - start_ns < 20000000000u)
+        while (r.came < want && p->dropped == 0 && watch_now_ns() - last_ns < 20000000000u) {
+            had = r.came;
             pool_turn(p, 100000000);
+            last_ns = r.came > had ? watch_now_ns() : last_ns;
+        }
         lost += want - r.came;
         came += r.came;
         client_close(p, &c, true);
