@@ -110,6 +110,10 @@ static int add_session(void *arg, const struct persist_session *p)
     s->connected_ms = p->connected_ms;
     s->disconnected_ms = p->disconnected_ms;
     s->resend_to = p->resend_to;
+    if (s->resend_to >= b->journal.next_id) {           /* numbers of rows that are gone, which new ones get */
+        s->resend_to = b->journal.next_id - 1;
+        journal_session_put(b, s, true);
+    }
     l->v[l->n].id = p->id;
     l->v[l->n++].s = s;
     return 0;

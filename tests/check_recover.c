@@ -227,6 +227,48 @@ START_TEST(large_and_damaged)
 }
 END_TEST
 
+/* PUBLISHes with DUP among what has come and was not looked at yet. */
+static unsigned with_dup(unsigned i)
+{
+    struct view in = { lab.clients[i].out, lab.clients[i].out_len };
+    struct frame f;
+    unsigned n = 0;
+
+    while (in.len > 0 && frame_next(&in, FRAME_MAX_REMAINING, &f) == FRAME_OK)
+        n += frame_type(f.head) == PKT_PUBLISH && (f.head & 8) != 0;
+    return n;
+}
+
+/* Once nothing is stored any more, a start counts from 1 again: what was sent before is not what has these numbers. */
+START_TEST(numbers_begin_anew)
+{
+    publish(QUEUED_MESSAGES);
+    come(AWAY, &away);
+    lab_pass(&lab, 100, 50);
+    lab_kill(&lab);
+    ck_assert(lab_start(&lab));
+    come(AWAY, &away);
+    lab_settle(&lab, 20);
+    ck_assert_uint_gt(with_dup(AWAY), 0);
+    for (unsigned n = 0; n < 20; n++) {
+        lab_ack_all(&lab, AWAY);
+        lab_settle(&lab, 20);
+    }
+    lab_disconnect(&lab, AWAY);
+    lab_pass(&lab, 6000, 500);
+    for (unsigned restarts = 0; restarts < 2; restarts++) {
+        lab_stop(&lab);
+        ck_assert(lab_start(&lab));
+        if (restarts == 0)
+            publish(10);
+    }
+    come(AWAY, &away);
+    lab_settle(&lab, 20);
+    ck_assert_uint_eq(lab.clients[AWAY].got[PKT_PUBLISH], 10);
+    ck_assert_uint_eq(with_dup(AWAY), 0);
+}
+END_TEST
+
 START_TEST(retained_and_will)
 {
     const struct lab_connect with_will = { .id = "w", .version = MQTT_50, .expiry_s = 1000, .will_topic = "q/will",
@@ -283,6 +325,7 @@ int main(void)
     tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
     tcase_add_test(t, ended_and_alive);
     tcase_add_loop_test(t, large_and_damaged, 0, 2);
+    tcase_add_test(t, numbers_begin_anew);
     tcase_add_test(t, retained_and_will);
     tcase_add_test(t, a_quiet_broker_writes_what_is_left);
     suite_add_tcase(s, t);
