@@ -152,6 +152,9 @@ enum persist_rc persist_each_inbound(struct persist *p, int (*row)(void *, int64
     return st != NULL ? stmt_each(p, st, give_inbound, &g) : p->tx_rc;
 }
 
+#define FAR  (INT64_C(1) << 61)
+#define NEAR (INT64_C(1) << 32)
+
 static int give_max(struct row *r, void *arg)
 {
     int64_t *out = arg, v = sqlite3_column_int64(r->st, 0);
@@ -159,6 +162,36 @@ static int give_max(struct row *r, void *arg)
     if (v > *out)
         *out = v;
     return 0;
+}
+
+/* The largest number up to `limit`; 0: none. */
+static enum persist_rc max_upto(struct persist *p, enum stmt id, int64_t limit, int64_t *max)
+{
+    sqlite3_stmt *st = stmt_get(p, id);
+
+    *max = 0;
+    if (st == NULL)
+        return p->tx_rc;
+    sqlite3_bind_int64(st, 1, limit);
+    return stmt_each(p, st, give_max, max);
+}
+
+/* Where numbers go on. One that is far beyond what a broker comes to in all its life is somebody's joke, and would leave
+ * no room: they go on behind the others, and what was counted on from those belongs to them however far it goes. */
+static enum persist_rc last_number(struct persist *p, enum stmt id, int64_t *max)
+{
+    enum persist_rc rc = max_upto(p, id, ROW_ID_MAX, max);
+    int64_t last;
+
+    if (rc != PERSIST_OK || *max <= FAR)
+        return rc;
+    rc = max_upto(p, id, FAR, max);
+    do {
+        last = *max;
+        if (rc == PERSIST_OK)
+            rc = max_upto(p, id, last < ROW_ID_MAX - NEAR ? last + NEAR : ROW_ID_MAX, max);
+    } while (rc == PERSIST_OK && *max > last);
+    return rc;
 }
 
 enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
@@ -172,15 +205,10 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
         { STMT_MAX_MESSAGE,  &m->message_id },
         { STMT_MAX_RETAINED, &m->retained_id },
     };
+    enum persist_rc rc = PERSIST_OK;
 
     *m = (struct persist_maxima){ 0 };
-    for (unsigned i = 0; i < sizeof asks / sizeof asks[0]; i++) {
-        sqlite3_stmt *st = stmt_get(p, asks[i].id);
-        if (st == NULL)
-            return p->tx_rc;
-        sqlite3_bind_int64(st, 1, ROW_ID_MAX);
-        if (stmt_each(p, st, give_max, asks[i].out) != PERSIST_OK)
-            return p->tx_rc;
-    }
-    return PERSIST_OK;
+    for (unsigned i = 0; rc == PERSIST_OK && i < sizeof asks / sizeof asks[0]; i++)
+        rc = last_number(p, asks[i].id, asks[i].out);
+    return rc;
 }

@@ -139,6 +139,10 @@ END_TEST
 /* Numbers that leave no room for new ones, or are none. Whoever comes afterwards gets one of its own. */
 static const char *const numbers[] = {
     "UPDATE session SET session_id = 9223372036854775807, client_id = 'later'",
+    "UPDATE session SET session_id = 4611686018427387903",      /* the largest that is one */
+    "UPDATE session SET session_id = 2305843009213693952",
+    "UPDATE queue SET position = 4611686018427387903 WHERE position = (SELECT max(position) FROM queue)",
+    "UPDATE queue SET position = 2305843009213693952 WHERE position = (SELECT max(position) FROM queue)",
     "UPDATE session SET session_id = 0, client_id = 'later'",
     "UPDATE session SET session_id = -5, client_id = 'later'",
     "UPDATE queue SET position = 9223372036854775807 WHERE position = (SELECT max(position) FROM queue)",
