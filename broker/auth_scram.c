@@ -45,7 +45,7 @@ static void send_auth(struct broker *b, struct conn *c, enum reason reason, stru
     auth_encode(reason, (struct view){ raw, (size_t)(w.p - raw) }, &(struct writer){ p, p + n, false });
 }
 
-/* One message of the client. R_CONTINUE_AUTHENTICATION: it has been answered. R_OK: *final is the server's last word. */
+/* One message of the client. R_CONTINUE_AUTHENTICATION: it has been answered. R_OK: *final is the last word. */
 static enum reason scram_message(struct broker *b, struct conn *c, struct view data, struct view *final)
 {
     struct scram *s = c->rare->login->scram;

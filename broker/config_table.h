@@ -12,7 +12,7 @@
     X(log,         false, "What is said, and where.")                                                             \
     X(persistence, false, "The store: sessions, queues and retained messages.")                                   \
     X(limits,      false, "Bounds. 0 turns one off unless its line says otherwise.")                              \
-    X(auth,        false, "Who may connect. A listener can override all but allow_zero_length_clientid and bind_sessions.") \
+    X(auth,        false, "Who may connect. A listener can override the first five and auto_id_prefix.")         \
     X(listener,    true,  "A place to connect to; any number of them, each with its own name. Without one: port " \
                           "1883 on loopback, open to everybody who is there.")
 

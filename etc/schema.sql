@@ -16,8 +16,8 @@ CREATE TABLE session (              -- sessions that outlive their connection
                                               -- broker died, even those in state 0: they are sent with DUP
 ) STRICT;
 
-CREATE TABLE ended_session (        -- sessions that are gone but for rows of queue, which are deleted in slices; while
-                                    -- they are handed on to other members of a group, those of subscription stay, too
+CREATE TABLE ended_session (        -- sessions that are gone but for rows of queue, which go in slices; while they
+                                    -- are handed on to other members of a group, those of subscription stay, too
   session_id        INTEGER PRIMARY KEY
 ) STRICT;
 

@@ -176,8 +176,9 @@ static enum persist_rc max_upto(struct persist *p, enum stmt id, int64_t limit, 
     return stmt_each(p, st, give_max, max);
 }
 
-/* Where numbers go on. One that is far beyond what a broker comes to in all its life is somebody's joke, and would leave
- * no room: they go on behind the others, and what was counted on from those belongs to them however far it goes. */
+/* Where numbers go on. One that is far beyond what a broker comes to in all its life is somebody's joke, and would
+ * leave no room: they go on behind the others, and what was counted on from those belongs to them however far it
+ * goes. */
 static enum persist_rc last_number(struct persist *p, enum stmt id, int64_t *max)
 {
     enum persist_rc rc = max_upto(p, id, ROW_ID_MAX, max);

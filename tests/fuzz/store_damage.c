@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,10 +87,10 @@ bool store_same(const struct store_image *a, const struct store_image *b, unsign
     for (unsigned i = 0; i < files; i++) {
         size_t at = 0, least = a->file[i].len < b->file[i].len ? a->file[i].len : b->file[i].len;
 
+        if (a->file[i].len == b->file[i].len && (least == 0 || memcmp(a->file[i].p, b->file[i].p, least) == 0))
+            continue;
         while (at < least && a->file[i].p[at] == b->file[i].p[at])
             at++;
-        if (at == a->file[i].len && at == b->file[i].len)
-            continue;
         fprintf(stderr, "%s of %zu and %zu bytes differ at %zu\n", i == STORE_WAL ? "logs" : "databases",
                 a->file[i].len, b->file[i].len, at);
         same = false;
@@ -318,15 +319,19 @@ struct patient {
 
 static void to_memory(struct patient *p)
 {
-    struct stat st;
-
     if (p->s.file[STORE_DB].p != NULL)
         return;
     shut(p->db);
     p->db = NULL;
     /* SQLite writes a page wherever a damaged header says that the file ends. */
-    if (stat(p->path, &st) == 0 && st.st_size > FILE_MOST && truncate(p->path, FILE_MOST) < 0)
-        abort();
+    for (unsigned i = 0; i < STORE_FILES; i++) {
+        char name[400];
+        struct stat st;
+
+        file_name(name, sizeof name, p->path, i);
+        if (stat(name, &st) == 0 && st.st_size > FILE_MOST && truncate(name, FILE_MOST) < 0)
+            abort();
+    }
     store_read(&p->s, p->path);
 }
 
