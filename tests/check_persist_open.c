@@ -605,7 +605,8 @@ START_TEST(damaged_in_use)
     snprintf(wal, sizeof wal, "%s-wal", test_store);
     make_large();
     side_exec("CREATE INDEX extra ON message (qos);"
-              " INSERT INTO retained (retained_id, received_at, qos, topic, payload) VALUES (999, 1, 0, 'large', zeroblob(9437184))");
+              " INSERT INTO retained (retained_id, received_at, qos, topic, payload)"
+              " VALUES (999, 1, 0, 'large', zeroblob(9437184))");
     fill_at(test_store, 4096 * side_int("SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'extra'"), 'x', 4096);
     for (int start = 0; start < 2; start++) {
         ck_assert_int_eq(persist_open(&salvaging, &p, &test_info, &why), PERSIST_OPENED);
