@@ -262,7 +262,7 @@ static enum persist_rc load(struct loading *l, const char **what)
     rc = persist_maxima(db, &max);
     if (rc != PERSIST_OK)
         return rc;
-    b->journal.next_id = (max.message_id > max.position ? max.message_id : max.position) + 1;
+    b->journal.next_id = max.position + 1;
     b->journal.next_retained_id = max.retained_id + 1;
 #define STEP(name, call) \
     if (rc == PERSIST_OK && !l->no_memory) { \

@@ -56,6 +56,7 @@ struct persist {
     struct persist_stats stats; /* sizes are filled in when asked */
     unsigned dropped_adds;
     int64_t sweep_after;
+    int64_t position_max;       /* a queue row behind it is none of ours; see persist_maxima() */
 
     int64_t run_id;             /* 0: persist_run_start() not called */
     int64_t last_run_id;        /* the run before */

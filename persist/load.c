@@ -176,6 +176,11 @@ static enum persist_rc max_upto(struct persist *p, enum stmt id, int64_t limit, 
     return stmt_each(p, st, give_max, max);
 }
 
+static int64_t beyond(int64_t number)
+{
+    return number < ROW_ID_MAX - NEAR ? number + NEAR : ROW_ID_MAX;
+}
+
 /* Where numbers go on. One that is far beyond what a broker comes to in all its life is somebody's joke, and would
  * leave no room: they go on behind the others, and what was counted on from those belongs to them however far it
  * goes. */
@@ -190,7 +195,7 @@ static enum persist_rc last_number(struct persist *p, enum stmt id, int64_t *max
     do {
         last = *max;
         if (rc == PERSIST_OK)
-            rc = max_upto(p, id, last < ROW_ID_MAX - NEAR ? last + NEAR : ROW_ID_MAX, max);
+            rc = max_upto(p, id, beyond(last), max);
     } while (rc == PERSIST_OK && *max > last);
     return rc;
 }
@@ -203,7 +208,6 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
     } asks[] = {
         { STMT_MAX_SESSION,  &m->session_id },
         { STMT_MAX_QUEUE,    &m->position },
-        { STMT_MAX_MESSAGE,  &m->message_id },
         { STMT_MAX_RETAINED, &m->retained_id },
     };
     enum persist_rc rc = PERSIST_OK;
@@ -211,5 +215,7 @@ enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m)
     *m = (struct persist_maxima){ 0 };
     for (unsigned i = 0; rc == PERSIST_OK && i < sizeof asks / sizeof asks[0]; i++)
         rc = last_number(p, asks[i].id, asks[i].out);
+    if (rc == PERSIST_OK)
+        p->position_max = beyond(m->position) > FAR ? beyond(m->position) : FAR;
     return rc;
 }

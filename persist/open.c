@@ -433,6 +433,7 @@ enum persist_open_rc persist_open(const struct persist_options *o, struct persis
     p->lock_fd = p->wal_fd = p->sync.event_fd = -1;
     p->unsynced = true;         /* a run that was killed may have left commits that no sync covered */
     p->previous_end = "first";
+    p->position_max = ROW_ID_MAX;
     if (p->o.path == NULL || !(o->read_only ? open_for_tools(p, why) : open_for_broker(p, info, &created, why))) {
         leave_alone(p);
         persist_close(&p);

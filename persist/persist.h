@@ -257,10 +257,11 @@ enum persist_rc persist_queue_page(struct persist *p, int64_t session_id, int64_
                                    int (*row)(void *, const struct persist_queue *, const struct persist_message *),
                                    void *arg);
 
-/* Largest session id (ended ones too), id of a stored message, position, retained id in use; 0 where none. A message id
- * that is only referred to is at most the position. */
+/* Largest session id (ended ones too), position or id of a message (they are numbered together), retained id in use;
+ * 0 where none. One that is far beyond what a broker comes to in its life does not count, and a queue row with such a
+ * position breaks the rules from this call on: others will come to stand behind it that came before. */
 struct persist_maxima {
-    int64_t session_id, message_id, position, retained_id;
+    int64_t session_id, position, retained_id;
 };
 enum persist_rc persist_maxima(struct persist *p, struct persist_maxima *m);
 

@@ -105,7 +105,7 @@ void message_read(struct row *r, struct persist_message *m)
 }
 
 struct page {
-    int64_t session_id;
+    int64_t session_id, position_max;
     unsigned rows;
     size_t bytes;
     int (*row)(void *, const struct persist_queue *, const struct persist_message *);
@@ -122,7 +122,7 @@ static int give_queued(struct row *r, void *arg)
 
     message_read(r, &m);
     m.payload = row_blob(r, 8);
-    q.position = row_int(r, 9, 1, ROW_ID_MAX);
+    q.position = row_int(r, 9, 1, g->position_max);
     q.message_id = m.id = row_int(r, 10, 1, q.position);
     q.qos = (int)row_int(r, 11, 0, 2);
     q.retain = row_int(r, 12, 0, 1) != 0;
@@ -146,7 +146,7 @@ enum persist_rc persist_queue_page(struct persist *p, int64_t session_id, int64_
                                    int (*row)(void *, const struct persist_queue *, const struct persist_message *),
                                    void *arg)
 {
-    struct page g = { session_id, max_rows, max_bytes, row, arg };
+    struct page g = { session_id, p->position_max, max_rows, max_bytes, row, arg };
     sqlite3_stmt *st;
 
     if (max_rows == 0)
@@ -202,8 +202,12 @@ enum persist_rc persist_each_queue_summary(struct persist *p, int (*row)(void *,
 {
     struct summaries g = { .row = row, .arg = arg, .p = p };
     sqlite3_stmt *st = stmt_get(p, STMT_EACH_SUMMARY);
-    enum persist_rc rc = st != NULL ? stmt_each(p, st, give_summary, &g) : p->tx_rc;
+    enum persist_rc rc = st != NULL ? PERSIST_OK : p->tx_rc;
 
+    if (rc == PERSIST_OK) {
+        sqlite3_bind_int64(st, 1, p->position_max);
+        rc = stmt_each(p, st, give_summary, &g);
+    }
     if (rc != PERSIST_OK || g.stopped)
         return rc;
     st = stmt_get(p, STMT_COUNT_QUEUE);

@@ -25,9 +25,10 @@
 /* A time that the clock's move must not take out of what is a time; NULL stays. */
 #define MOVED(column) "max(1, min(" ROW_MS_MAX_TEXT ", " column " + ?2))"
 
-/* What makes a queue row fit to be delivered; give_queued() in queue.c says the same in C. */
+/* What makes a queue row fit to be delivered (?1: the store's position_max); give_queued() in queue.c says the same
+ * in C. */
 #define QUEUE_FIT \
-    "(q.position BETWEEN 1 AND " ROW_ID_MAX_TEXT " AND " QUEUE_MESSAGE_ID \
+    "(q.position BETWEEN 1 AND ?1 AND " QUEUE_MESSAGE_ID \
     " AND q.qos BETWEEN 0 AND 2 AND q.retain BETWEEN 0 AND 1" \
     " AND q.state BETWEEN 0 AND 2 AND q.shared BETWEEN 0 AND 1" \
     " AND (q.packet_id BETWEEN 1 AND 65535 OR q.packet_id IS NULL AND q.state = 0))"
@@ -139,8 +140,7 @@
     X(MAX_QUEUE,      COLD, "WITH RECURSIVE t(id) AS (SELECT min(session_id) FROM queue UNION ALL SELECT" \
                             " (SELECT min(session_id) FROM queue WHERE session_id > id) FROM t WHERE id IS NOT NULL)" \
                             " SELECT max((SELECT max(position) FROM queue WHERE session_id = id AND position <= ?1))" \
-                            " FROM t") \
-    X(MAX_MESSAGE,    COLD, "SELECT max(message_id) FROM message WHERE message_id <= ?1") \
+                            " FROM t UNION ALL SELECT max(message_id) FROM message WHERE message_id <= ?1") \
     X(MAX_RETAINED,   COLD, "SELECT max(retained_id) FROM retained WHERE retained_id <= ?1") \
     X(MAX_TIME,       COLD, "SELECT max(at) FROM (SELECT received_at AS at FROM" \
                             " (SELECT received_at FROM message ORDER BY message_id DESC LIMIT 100)" \

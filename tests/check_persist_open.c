@@ -768,7 +768,7 @@ START_TEST(hostile_rows_are_not_salvaged)
     ck_assert_uint_eq(test_info.lost_rows, 4 + 1);
     OK(persist_maxima(p, &m));
     ck_assert_int_eq(m.session_id, 140);
-    ck_assert_int_eq(m.message_id, 14050);
+    ck_assert_int_eq(m.position, 14050);
     ck_assert_uint_eq(queued_in_all(p), LARGE);
     persist_close(&p);
 }

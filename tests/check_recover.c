@@ -177,6 +177,27 @@ START_TEST(there_is_always_a_next_number)
 }
 END_TEST
 
+/* A row that was pushed behind all that will ever come is not delivered, and what comes is, in order. */
+START_TEST(a_row_behind_all_others)
+{
+    static const char *const positions[] = { "2305843009213693953", "4611686018427387903", "9223372036854775807" };
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "UPDATE queue SET position = %s WHERE position = (SELECT min(position) FROM queue)",
+             positions[_i]);
+    publish(5);
+    restart_with(sql);
+    publish(2);
+    ck_assert_uint_eq(fetch(), 4 + 2);
+    lab_disconnect(&lab, AWAY);
+    publish(3);
+    lab_kill(&lab);
+    ck_assert(lab_start(&lab));
+    publish(3);
+    ck_assert_uint_eq(fetch(), 3 + 3);
+}
+END_TEST
+
 /* A session that is there is not deleted because something says that it has ended. */
 START_TEST(ended_and_alive)
 {
@@ -327,6 +348,7 @@ int main(void)
     tcase_add_test(t, pages_of_nothing_but_bad_rows);
     tcase_add_test(t, store_stays_as_it_should_be);
     tcase_add_loop_test(t, there_is_always_a_next_number, 0, (int)(sizeof numbers / sizeof numbers[0]));
+    tcase_add_loop_test(t, a_row_behind_all_others, 0, 3);
     tcase_add_test(t, ended_and_alive);
     tcase_add_loop_test(t, large_and_damaged, 0, 2);
     tcase_add_test(t, numbers_begin_anew);
