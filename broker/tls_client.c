@@ -89,10 +89,6 @@ static bool load_client(struct tls_set *s, const struct tls_client_options *o, c
         return tls_why(why, "a certificate needs its key and a key its certificate; only one of them is given");
     if (o->certfile != NULL && !tls_load_own(s, o->certfile, o->keyfile, why))
         return false;
-    if (o->certfile != NULL && wolfSSL_CTX_check_private_key(s->ctx) != WOLFSSL_SUCCESS) {
-        tls_lib_forget_errors();
-        return tls_why(why, "%s with %s: the private key is not this certificate's", o->certfile, o->keyfile);
-    }
     s->verify = !psk;
     s->any_name = o->insecure;
     /* Even where a key is shared, a certificate instead of it is never taken unverified. */

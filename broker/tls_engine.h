@@ -86,7 +86,7 @@ enum { TLS_FILE_MAX = 16 << 20 };
 /* malloc'ed, wiped and freed by tls_file_free(). */
 bool tls_file_read(const char *path, struct view *text, char **why);
 void tls_file_free(struct view *text);
-/* Certificate chain and key; when the certificate holds. */
+/* Certificate chain and its key; when the certificate holds. */
 bool tls_load_own(struct tls_set *s, const char *certfile, const char *keyfile, char **why);
 bool tls_load_cafile(WOLFSSL_CTX *ctx, const char *path, char **why);
 bool tls_load_capath(WOLFSSL_CTX *ctx, const char *path, char **why);

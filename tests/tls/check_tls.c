@@ -702,6 +702,21 @@ START_TEST(load_rows)
 }
 END_TEST
 
+/* What a client makes of a signature by another key is a matter of chance, what is said of it is not. */
+START_TEST(another_rsa_key)
+{
+    struct config_listener l = listener_of("server-rsa.crt", "client-rsa.key");
+
+    for (unsigned n = 0; n < 400; n++) {
+        char *why = NULL;
+
+        ck_assert_ptr_null(tls_context_new(&l, &why));
+        ck_assert_msg(strstr(why, ": the private key is not this certificate's") != NULL, "%u: %s", n, why);
+        free(why);
+    }
+}
+END_TEST
+
 static const struct {
     const char *name, *bad;
 } unsound[] = {
@@ -1032,6 +1047,7 @@ int main(void)
     tcase_add_loop_test(t, strange_records, 0, 2);
     tcase_add_test(t, endless_key_updates);
     tcase_add_loop_test(t, load_rows, 0, COUNT(loads));
+    tcase_add_test(t, another_rsa_key);
     tcase_add_test(t, unsound_ciphers);
     tcase_add_test(t, reloading);
     tcase_add_test(t, expiry);
