@@ -65,8 +65,9 @@ int client_unsubscribe(struct client *c, const struct view *filters, unsigned co
 
 enum { CLIENT_READ = 1, CLIENT_OTHER = 2, CLIENT_SENT = 4 };
 /* Sends, waits up to timeout_ms (-1: for ever) for the server or for other_fd (-1: none) to have something, or for
- * everything staged to be gone; handles packets, keeps the connection alive. A set of CLIENT_*, 0: time is up or a signal came, -1: the connection is over,
- * client_why() says why. After message() has asked for no more, messages are neither handled nor acknowledged. */
+ * everything staged to be gone; handles packets, keeps the connection alive. A set of CLIENT_*, 0: time is up or a
+ * signal came, -1: the connection is over, client_why() says why. After message() has asked for no more, messages are
+ * neither handled nor acknowledged. */
 int client_poll(struct client *c, int other_fd, int timeout_ms);
 const char *client_why(const struct client *c);
 
