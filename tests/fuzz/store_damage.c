@@ -176,7 +176,7 @@ static sqlite3 *open_db(const char *path)
         sqlite3_close(db);
         return NULL;
     }
-    exec(db, "PRAGMA temp_store = MEMORY; PRAGMA synchronous = OFF");
+    exec(db, "PRAGMA temp_store = MEMORY; PRAGMA synchronous = OFF; PRAGMA max_page_count = 4096");
     return db;
 }
 
