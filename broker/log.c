@@ -122,6 +122,12 @@ void log_close(void)
     log_threshold = LEVEL_INFO;
 }
 
+void log_topic_gone(const void *topic_arg)
+{
+    if (sink.topic_arg == topic_arg)
+        sink.topic = NULL;
+}
+
 /* "2026-11-24T14:57:47.123Z " in UTC, so that lines of several boards can be merged. Length written. */
 static size_t put_time(char *out, size_t cap)
 {

@@ -33,6 +33,8 @@ int log_reopen(void);
 /* Gives the log file to the account that the process will run as, so that it can be opened again later. */
 void log_chown(unsigned uid, unsigned gid);
 void log_close(void);
+/* The topic sink with this argument is about to be gone: lines no longer go there. Another one stays. */
+void log_topic_gone(const void *topic_arg);
 
 extern enum log_level log_threshold;
 

@@ -321,6 +321,7 @@ void sys_fini(struct broker *b)
 {
     if (b->sys == NULL)
         return;
+    log_topic_gone(b);
     timer_disarm(&b->sys->timer);
     mem_free(MEM_OTHER, b->sys->last);
     mem_free(MEM_OTHER, b->sys->log);
