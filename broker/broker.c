@@ -399,8 +399,11 @@ static void adopt(struct broker *b, struct config *now)
 
 static void take(struct broker *b, struct config *now)
 {
-    struct log_options o = config_log_options(now);
+    struct log_options o;
 
+    now->verbose = b->cfg->verbose;
+    now->no_terminal = b->cfg->no_terminal;
+    o = config_log_options(now);
     config_keep_fixed(b->cfg, now, say_fixed, b);
     adopt(b, now);
     config_free(b->cfg);

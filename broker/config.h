@@ -59,6 +59,8 @@ enum { QUEUE_FULL_DROP_NEWEST, QUEUE_FULL_DROP_OLDEST, QUEUE_FULL_DISCONNECT };
 
 struct config {
     char *path;                       /* file it came from, NULL: defaults */
+    bool verbose, no_terminal;        /* -v; -d took the terminal away, syslog stands in: not from the file, a reload
+                                       * hands them on */
 
     /* [broker] */
     char *user;                       /* NULL: not set */
@@ -127,7 +129,8 @@ void config_write_sample(void *stdio_file);
 /* What log_open() wants to know; the caller adds topic and topic_arg. Strings stay the configuration's. */
 static inline struct log_options config_log_options(const struct config *c)
 {
-    return (struct log_options){ .dests = c->log_dests, .file = c->log_file, .level = c->log_level,
+    return (struct log_options){ .dests = c->no_terminal && c->log_dests == DEST_STDERR ? DEST_SYSLOG : c->log_dests,
+                                 .file = c->log_file, .level = c->verbose ? LEVEL_DEBUG : c->log_level,
                                  .timestamp = c->log_timestamp, .facility = c->log_facility };
 }
 /* Keys that differ between two configurations and can't change without a restart: `now` gets the old value, and `say`

@@ -78,7 +78,9 @@ static int unknown_word(const char *word)
 {
     const char *near = nearest_name(word, COMMAND_COUNT, command_name, NULL);
 
-    if (near != NULL)
+    if (near != NULL && strcmp(near, word) == 0)
+        fprintf(stderr, "caddis: the command comes first: caddis %s [OPTIONS]\n", near);
+    else if (near != NULL)
         fprintf(stderr, "caddis: there is no command %s; did you mean %s?\n", log_qs(word), near);
     else
         fprintf(stderr, "caddis: there is no command %s; `caddis --help` lists them (a configuration file goes after "
@@ -114,15 +116,18 @@ static int parse(int argc, char **argv, struct options *o)
 static void open_log(struct config *cfg, bool background)
 {
     struct log_options o;
+    char where[512];
 
     if (background && cfg->log_dests == DEST_STDERR && isatty(STDERR_FILENO)) {
         log_notice("in the background the log goes to syslog; see [log] dest");
-        cfg->log_dests = DEST_SYSLOG;
+        cfg->no_terminal = true;
     }
     o = config_log_options(cfg);
     if (log_open(&o) == 0)
         return;
-    log_error("the log file can't be opened file=%s error=%s", log_qs(o.file), log_qs(strerror(errno)));
+    fprintf(stderr, "%s: dest: %s can't be opened: %s\n", config_where(cfg, "log", "dest", -1, where, sizeof where),
+            log_qs(o.file), strerror(errno));
+    config_free(cfg);
     exit(EXIT_CONFIG);
 }
 
@@ -158,8 +163,7 @@ static int run(const struct options *o)
 
     if (cfg == NULL)
         return EXIT_CONFIG;
-    if (o->verbose)
-        cfg->log_level = LEVEL_DEBUG;
+    cfg->verbose = o->verbose;
     open_log(cfg, o->background);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);           /* a file that may not grow is a full disk */
