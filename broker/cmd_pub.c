@@ -159,6 +159,8 @@ static void run(struct pub *s)
 /* Texts are there at once, files and the standard input are read by and by. */
 static bool open_source(struct pub *s)
 {
+    char why[CLIENT_WHY_MAX];
+
     s->fd = -1;
     if (s->o.source == SOURCE_TEXT) {
         s->len = strlen(s->o.payload);
@@ -172,7 +174,8 @@ static bool open_source(struct pub *s)
     s->fd = open(s->o.payload, O_RDONLY | O_CLOEXEC);
     if (s->fd >= 0)
         return true;
-    fprintf(stderr, "caddis pub: %s: %s\n", s->o.payload, strerror(errno));
+    snprintf(why, sizeof why, "%s: %s", s->o.payload, strerror(errno));
+    complain(s, why);
     return false;
 }
 

@@ -372,6 +372,9 @@ static void check_all(struct parse *p)
         wrong(p, "-F: %s", why);
     if (!tool_check_properties(o, why))
         wrong(p, "-D: %s", why);
+    else if (o->client.connect.client_id.len == 0 &&
+             props_num(&o->client.connect.props, PROP_SESSION_EXPIRY, 0) == UINT32_MAX)
+        wrong(p, "a session that never ends needs a client id: -i ID");     /* nobody could ever come back for it */
 }
 
 int tool_parse(enum tool tool, int argc, char **argv, struct tool_options *o)
