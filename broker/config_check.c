@@ -10,6 +10,7 @@
 #include "broker/tls.h"
 #include "proto/topic.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -56,14 +57,27 @@ static bool same_text(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* Could the second of the two listeners not be opened because the first one is? */
+/* What it listens on: 1 IPv4, 2 IPv6, 3 both. Of a host name that is not known here. */
+static unsigned families(const struct config_listener *l)
+{
+    unsigned f = l->socket_domain == DOMAIN_IPV4 ? 1 : l->socket_domain == DOMAIN_IPV6 ? 2 : 3;
+    struct in6_addr a;
+
+    if (l->address != NULL && inet_pton(AF_INET, l->address, &a) == 1)
+        f &= 1;
+    if (l->address != NULL && inet_pton(AF_INET6, l->address, &a) == 1)
+        f &= 2;
+    return f;
+}
+
+/* Could the second of the two listeners not be opened because the first one is? All addresses hold each of them. */
 static bool same_place(const struct config_listener *a, const struct config_listener *b)
 {
     if (listener_is_unix(a) || listener_is_unix(b))
         return same_text(a->address, b->address);
-    return a->port == b->port && a->port != 0 && same_text(a->address, b->address) &&
-           same_text(a->interface, b->interface) &&
-           (a->socket_domain == b->socket_domain || a->socket_domain == DOMAIN_BOTH || b->socket_domain == DOMAIN_BOTH);
+    return a->port == b->port && a->port != 0 &&
+           (a->address == NULL || b->address == NULL || same_text(a->address, b->address)) &&
+           same_text(a->interface, b->interface) && (families(a) & families(b)) != 0;
 }
 
 static void check_unix(struct check *k, int i)
@@ -191,6 +205,9 @@ static void check_listener(struct check *k, int i)
 
     if (listener_is_unix(l))
         check_unix(k, i);
+    else if (l->address != NULL && strpbrk(l->address, " \t") != NULL)
+        fail(k, "listener", "address", i, "address: %s: an address has no blank in it; a comment at the end of a line "
+             "starts with ;", log_qs(l->address));
     if (l->mount_point != NULL && topic_has_wildcard((struct view){ (const uint8_t *)l->mount_point,
                                                                     strlen(l->mount_point) }))
         fail(k, "listener", "mount_point", i, "mount_point: %s: + and # can't stand in a topic", log_qs(l->mount_point));
@@ -325,6 +342,9 @@ static bool loads(enum auth_file which, const char *path, void (*say)(void *arg,
 /* Each file once, however many listeners name it. */
 static void check_auth_files(struct check *k)
 {
+    static const char *const keys[AUTH_FILES] = { [FILE_PASSWORD] = "password_file", [FILE_ACL] = "acl_file",
+                                                  [FILE_PSK] = "psk_file" };
+
     for (unsigned which = 0; which < AUTH_FILES; which++)
         for (unsigned i = 0; i < k->c->listener_count; i++) {
             const char *path = auth_file(&k->c->listeners[i], which);
@@ -332,8 +352,12 @@ static void check_auth_files(struct check *k)
 
             for (unsigned j = 0; j < i && !known; j++)
                 known = same_text(path, auth_file(&k->c->listeners[j], which));
-            if (!known)
-                loads(which, path, counted, k);
+            if (known || loads(which, path, counted, k))
+                continue;
+            if (config_written(k->c, keys[which], (int)i))
+                fail(k, "listener", keys[which], (int)i, "%s: %s can't be used, see above", keys[which], log_qs(path));
+            else
+                fail(k, "auth", keys[which], -1, "%s: %s can't be used, see above", keys[which], log_qs(path));
         }
 }
 

@@ -157,7 +157,21 @@ static void unpaid(struct source *s)
     s->owed = false;
     pass_on(s);
     s->dropped = true;
-    s->ev->problem(s->ev->arg, s->line, "expected 'key = value' or '[section]'");
+    s->ev->problem(s->ev->arg, s->line, "expected 'key = value' or '[section]', unlike mosquitto.conf");
+}
+
+/* "max_qos = 1"? No long value of ours goes on like that; whoever indents his keys would lose all but the first. */
+static bool like_a_pair(const char *p, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && (isalnum((unsigned char)p[n]) || p[n] == '_' || p[n] == '.'))
+        n++;
+    if (n == 0)
+        return false;
+    while (n < len && blank(p[n]))
+        n++;
+    return n < len && p[n] == '=';
 }
 
 /* inih's reader, in the manner of fgets(). */
@@ -184,6 +198,11 @@ static char *give_line(char *buf, int cap, void *stream)
             indent++;
         s->continuation = indent > 0 && s->in_key;
         s->glue = false;
+        if (s->continuation && like_a_pair(p + indent, len - indent)) {
+            s->ev->problem(s->ev->arg, s->line, "an indented line goes on with the value above it; "
+                           "take the blanks before this key away");
+            continue;
+        }
         if (!s->continuation && p[indent] == '[') {
             give_section(s, p + indent, len - indent, buf);
             return buf;

@@ -64,7 +64,7 @@ static const struct { const char *text, *want; } bad[] = {
     { "[broker]\nusr = x\n", "f:2: unknown key \"usr\" in [broker]; did you mean user?" },
     { "[broker]\nbanana = x\n", "f:2: unknown key \"banana\" in [broker]" },
     { "[broker]\nmax_qos = 1\n", "f:2: max_qos belongs into [listener NAME], not into [broker]" },
-    { "[broker]\n\n\n  user\n", "f:4: expected 'key = value' or '[section]'" },
+    { "[broker]\n\n\n  user\n", "f:4: expected 'key = value' or '[section]', unlike mosquitto.conf" },
     { "[broker]\nuser =\n", "f:2: user: has no value; leave the line out to get the default" },
     { "[broker]\nuser = \"x\"\n", "f:2: user: \"\\\"x\\\"\": values are written without quotes" },
     { "[broker]\nuser = \xE9t\n", "f:2: user: \"\\xe9t\" is not UTF-8; save the file as UTF-8" },
@@ -137,9 +137,15 @@ static const struct { const char *text, *want; } bad[] = {
     { "[listener a]\nauto_id_prefix = " LONG200 LONG200 "x\n", "f:2: auto_id_prefix: longer than 400 bytes" },
     { "[listener a]\n[listener b]\n", "f:2: listener \"b\" wants the same address and port as listener \"a\" (f:1)" },
     { "[broker]\ninclude_dir = /nowhere/at/all\n", "f:2: include_dir: \"/nowhere/at/all\": No such file or directory" },
-    { "[broker]\n" LONG200 " = 1\n", "f:2: expected 'key = value' or '[section]'" },
+    { "[broker]\n" LONG200 " = 1\n", "f:2: expected 'key = value' or '[section]', unlike mosquitto.conf" },
+    { "[broker]\n  user = x\n  pid_file = /y\n", "f:3: an indented line goes on with the value above it; "
+                                                   "take the blanks before this key away" },
+    { "[listener a]\naddress = ::1 # comment\n", "f:2: address: \"::1 # comment\": an address has no blank in it; "
+                                                 "a comment at the end of a line starts with ;" },
+    { "[listener a]\n[listener b]\naddress = ::1\n", "f:2: listener \"b\" wants the same address and port as "
+                                                     "listener \"a\" (f:1)" },
     { "\xFF\xFE[\0b\0", "f: is UTF-16; save it as UTF-8" },
-    { "[broker]\r\n\tuser = x\r\nbad\r\n", "f:3: expected 'key = value' or '[section]'" },
+    { "[broker]\r\n\tuser = x\r\nbad\r\n", "f:3: expected 'key = value' or '[section]', unlike mosquitto.conf" },
 };
 
 /* Without TLS in the build the rows about it are different ones. */
