@@ -21,7 +21,7 @@ struct question {
 
 static void help(void)
 {
-    puts("Usage: caddis explain acl USER TOPIC [--client ID] [-c FILE | --acl-file FILE]\n"
+    puts("Usage: caddis explain acl USER TOPIC [--client ID] {-c FILE | --acl-file FILE}\n"
          "       caddis explain acl --anonymous TOPIC [...]\n\n"
          "Says whether a client may read and write a topic, or subscribe to a filter, and which line of\n"
          "the ACL file decides.\n\n"

@@ -440,7 +440,7 @@ static int run(struct job *j)
     int code;
 
     if (!j->create && !textfile_open(&from, j->path, cmd_say, NULL)) {
-        if (access(j->path, F_OK) < 0 && errno == ENOENT)
+        if (!j->convert && !j->remove && access(j->path, F_OK) < 0 && errno == ENOENT)
             fputs("caddis passwd: -c makes a new file\n", stderr);
         return EXIT_FAILED;
     }

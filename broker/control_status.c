@@ -280,7 +280,7 @@ static void store_json(struct broker *b, const struct figures *f, struct control
     }
     text_add(out, ",\n  \"bytes_written\": %" PRIu64 ", \"bytes_written_per_day\": %.0f, \"card_days\": ",
              f->store.bytes_written, f->wear.bytes_a_day);
-    if (f->wear.card_days > 0)
+    if (f->wear.card_days > 0 && !f->wear.early)
         text_add(out, "%.0f}\n", f->wear.card_days);
     else
         text_add(out, "null}\n");

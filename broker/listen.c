@@ -532,8 +532,10 @@ bool listen_open(struct broker *b, const struct passwd *account, char **why)
     }
     if (open > 0)
         return true;
-    if (asprintf(why, "not one listener could be opened: %s; is another broker running? (see [listener] address and "
-                      "port)", last) < 0)
+    if (asprintf(why, "not one listener could be opened: %s%s (see [listener] address and port)", last,
+                 strcmp(last, strerror(EADDRINUSE)) == 0 ? "; is another broker running?"
+                 : strcmp(last, strerror(EACCES)) == 0   ? "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
+                                                         : "") < 0)
         *why = NULL;
     return false;
 }

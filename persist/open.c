@@ -266,8 +266,9 @@ static bool create(struct persist *p, char **why)
 
 static bool refuse_damaged(struct persist *p, char **why)
 {
-    return refuse(why, "%s: the store is damaged. Restore a copy of it, or move it away to start with an empty one; in "
-                  "both cases %s-wal and %s-shm must go with it", p->error, p->o.path, p->o.path);
+    return refuse(why, "%s: the store is damaged. The next start of the broker makes a new one of what can be read and "
+                  "keeps this one. To restore a copy instead, move %s-wal and %s-shm away with it", p->error, p->o.path,
+                  p->o.path);
 }
 
 /* The last copy that a newer caddis made of a store of this version before it changed it: migrate() names it so. */
