@@ -59,7 +59,7 @@ struct choice {
 /*    section  key  type  place  default  least  most  flags  choices  documentation */
 #define CONFIG_DIRECTIVES(X)                                                                                      \
     X(broker, user, STRING, GLOBAL(user), "caddis", 0, 0, FIXED | EXAMPLE, NULL,                                  \
-      "account to run as once sockets are open, when started as root")                                            \
+      "account to run as once sockets are open, when started as root; without it: caddis, where there is one")    \
     X(broker, pid_file, PATH, GLOBAL(pid_file), RUNSTATEDIR "/caddis.pid", 0, 0, FIXED | EXAMPLE, NULL,           \
       "written at start, removed at exit")                                                                        \
     X(broker, include_dir, INCLUDE, NOWHERE, "/etc/caddis/conf.d", 0, 0, MANY | EXAMPLE, NULL,                       \
