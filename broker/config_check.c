@@ -361,6 +361,45 @@ static void check_auth_files(struct check *k)
         }
 }
 
+static void check_there(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+    const struct { const char *key, *path; } files[] = {
+        { "password_file", l->auth.password_file }, { "acl_file", l->auth.acl_file }, { "psk_file", l->auth.psk_file },
+        { "certfile", l->certfile }, { "keyfile", l->keyfile }, { "cafile", l->cafile }, { "capath", l->capath },
+        { "crlfile", l->crlfile }, { "dhparamfile", l->dhparamfile },
+    };
+
+    for (size_t j = 0; j < sizeof files / sizeof files[0]; j++) {
+        const char *key = files[j].key;
+        bool own = config_written(k->c, key, i), told = false;
+
+        if (files[j].path == NULL || access(files[j].path, R_OK) == 0)
+            continue;
+        for (int before = 0; before < i && !own && !told; before++)
+            told = !config_written(k->c, key, before);      /* it has it from [auth], too */
+        if (!told)
+            fail(k, own ? "listener" : "auth", key, own ? i : -1, "%s: %s: %s", key, log_qs(files[j].path),
+                 strerror(errno));
+    }
+}
+
+static void check_account(struct check *k)
+{
+    if (k->c->user != NULL && getpwnam(k->c->user) == NULL)
+        fail(k, "broker", "user", -1, "user: there is no account %s on this machine", log_qs(k->c->user));
+}
+
+unsigned config_check_missing(const struct config *c, void (*say)(void *arg, const char *line), void *arg)
+{
+    struct check k = { .c = c, .say = say, .arg = arg };
+
+    check_account(&k);
+    for (unsigned i = 0; i < c->listener_count; i++)
+        check_there(&k, (int)i);
+    return k.errors;
+}
+
 static void silent(void *arg, const char *line)
 {
     (void)arg, (void)line;
@@ -390,8 +429,7 @@ unsigned config_check_files(const struct config *c, void (*say)(void *arg, const
 {
     struct check k = { .c = c, .say = say, .arg = arg };
 
-    if (c->user != NULL && getpwnam(c->user) == NULL)
-        fail(&k, "broker", "user", -1, "user: there is no account %s on this machine", log_qs(c->user));
+    check_account(&k);
     if (c->pid_file != NULL)
         check_writable(&k, "broker", "pid_file", -1, c->pid_file, S_IFREG);
     if (control_built && c->enable_control && !made_at_start(c->control_socket))

@@ -160,11 +160,13 @@ static void unpaid(struct source *s)
     s->ev->problem(s->ev->arg, s->line, "expected 'key = value' or '[section]', unlike mosquitto.conf");
 }
 
-/* "max_qos = 1"? No long value of ours goes on like that; whoever indents his keys would lose all but the first. */
-static bool like_a_pair(const char *p, size_t len)
+/* "max_qos = 1" or "[listener web]"? No value of ours goes on like that, and people indent what belongs together. */
+static bool begins_anew(const char *p, size_t len)
 {
     size_t n = 0;
 
+    if (len > 0 && p[0] == '[')
+        return p[len - 1] == ']';
     while (n < len && (isalnum((unsigned char)p[n]) || p[n] == '_' || p[n] == '.'))
         n++;
     if (n == 0)
@@ -196,13 +198,8 @@ static char *give_line(char *buf, int cap, void *stream)
             continue;
         while (blank(p[indent]))
             indent++;
-        s->continuation = indent > 0 && s->in_key;
+        s->continuation = indent > 0 && s->in_key && !begins_anew(p + indent, len - indent);
         s->glue = false;
-        if (s->continuation && like_a_pair(p + indent, len - indent)) {
-            s->ev->problem(s->ev->arg, s->line, "an indented line goes on with the value above it; "
-                           "take the blanks before this key away");
-            continue;
-        }
         if (!s->continuation && p[indent] == '[') {
             give_section(s, p + indent, len - indent, buf);
             return buf;

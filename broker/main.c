@@ -163,6 +163,10 @@ static int run(const struct options *o)
 
     if (cfg == NULL)
         return EXIT_CONFIG;
+    if (config_check_missing(cfg, cmd_say, NULL) > 0) {
+        config_free(cfg);
+        return EXIT_CONFIG;
+    }
     cfg->verbose = o->verbose;
     open_log(cfg, o->background);
     signal(SIGPIPE, SIG_IGN);

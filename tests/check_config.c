@@ -138,8 +138,6 @@ static const struct { const char *text, *want; } bad[] = {
     { "[listener a]\n[listener b]\n", "f:2: listener \"b\" wants the same address and port as listener \"a\" (f:1)" },
     { "[broker]\ninclude_dir = /nowhere/at/all\n", "f:2: include_dir: \"/nowhere/at/all\": No such file or directory" },
     { "[broker]\n" LONG200 " = 1\n", "f:2: expected 'key = value' or '[section]', unlike mosquitto.conf" },
-    { "[broker]\n  user = x\n  pid_file = /y\n", "f:3: an indented line goes on with the value above it; "
-                                                   "take the blanks before this key away" },
     { "[listener a]\naddress = ::1 # comment\n", "f:2: address: \"::1 # comment\": an address has no blank in it; "
                                                  "a comment at the end of a line starts with ;" },
     { "[listener a]\n[listener b]\naddress = ::1\n", "f:2: listener \"b\" wants the same address and port as "
@@ -342,6 +340,26 @@ START_TEST(values_go_on_in_indented_lines)
         ck_assert_str_eq(c->auth.clientid_prefixes[i], want[i]);
     ck_assert_ptr_null(c->auth.clientid_prefixes[5]);
     ck_assert_str_eq(c->auth.auto_id_prefix, "x");
+    config_free(c);
+}
+END_TEST
+
+/* Keys and sections are themselves, wherever they begin. */
+START_TEST(keys_may_be_indented)
+{
+    struct config *c = load_good("  [broker]\n\tuser = x\n\tpid_file=/y\n  [listener a]\n    address = ::1\n"
+                                 "    max_qos= 1\n  [listener b]\n    port = 2\n  [auth]\n    clientid_prefixes = [a]b,\n"
+                                 "      c\n    auto_id_prefix = z\n");
+
+    ck_assert_str_eq(c->user, "x");
+    ck_assert_str_eq(c->pid_file, "/y");
+    ck_assert_uint_eq(c->listener_count, 2);
+    ck_assert_str_eq(c->listeners[0].address, "::1");
+    ck_assert_uint_eq(c->listeners[0].max_qos, 1);
+    ck_assert_uint_eq(c->listeners[1].port, 2);
+    ck_assert_str_eq(c->auth.clientid_prefixes[0], "[a]b");
+    ck_assert_str_eq(c->auth.clientid_prefixes[1], "c");
+    ck_assert_str_eq(c->auth.auto_id_prefix, "z");
     config_free(c);
 }
 END_TEST
@@ -644,6 +662,7 @@ int main(void)
     tcase_add_test(t, zero_and_never);
     tcase_add_test(t, forms);
     tcase_add_test(t, values_go_on_in_indented_lines);
+    tcase_add_test(t, keys_may_be_indented);
     tcase_add_test(t, long_lines_are_whole);
     tcase_add_test(t, log_destinations_add_up);
     tcase_add_test(t, anonymous_is_closed_once_a_listener_is_configured);
