@@ -59,8 +59,13 @@ static struct ws *of(const struct conn *c)
 static bool bytes_room(struct bytes **bp, size_t n)
 {
     struct bytes *b = *bp;
-    size_t len = b != NULL ? b->len : 0;
+    size_t len = b != NULL ? b->len - b->at : 0;
 
+    if (b != NULL && b->at > 0) {
+        memmove(b->p, b->p + b->at, len);
+        b->at = 0;
+        b->len = (uint32_t)len;
+    }
     if (b != NULL && b->cap - len >= n)
         return true;
     b = mem_grow(MEM_BUFFER, b, sizeof *b + len + n);
