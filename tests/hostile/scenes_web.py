@@ -9,31 +9,16 @@ import mqtt
 from broker import until
 from scenes_conn import place
 
-UPGRADE = (b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
-MQTT = b"Sec-WebSocket-Protocol: mqtt\r\n"
-BINARY, PING = 0x82, 0x89
-
-
-def frame(payload, first=BINARY, mask=b"\x11\x22\x33\x44"):
-    n = len(payload)
-    size = bytes([0x80 | n]) if n < 126 else struct.pack(">BH", 0xFE, n) if n < 65536 else struct.pack(">BQ", 0xFF, n)
-    return bytes([first]) + size + mask + bytes(b ^ mask[k % 4] for k, b in enumerate(payload))
-
 
 def opened(a):
     """A client behind the handshake."""
-    c = a.client()
-    c.send(UPGRADE + MQTT + b"\r\n")
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += c.s.recv(1000)
-    assert answer.startswith(b"HTTP/1.1 101 "), answer
+    c = mqtt.WebClient(a.port)
+    a.clients.append(c)
     return c
 
 
 def heard(c, size):
-    """So many bytes that the broker sends."""
+    """So many bytes that the broker sends, as they are."""
     got = b""
     while len(got) < size:
         more = c.s.recv(size - len(got))
@@ -43,19 +28,13 @@ def heard(c, size):
     return got
 
 
-def web_alive(c):
-    c.send(frame(b"\xC0\x00"))
-    return heard(c, 4) == b"\x82\x02\xD0\x00"
-
-
 @place(settings="[limits]\nconnect_timeout = 5s\n[listener web]\naddress = 127.0.0.1\nport = 0\nallow_anonymous = true\n"
                 "protocol = websockets\n")
 def websocket(tap, a, long):
     """Requests without end, answers never fetched, frames of every wrong shape, and one honest client."""
     a.port = until(lambda: a.broker.port_of("web"))
     honest = opened(a)
-    honest.send(frame(mqtt.connect("honest")))
-    tap.same(heard(honest, 6), b"\x82\x04\x20\x02\x00\x00", "websocket: an honest client is let in")
+    tap.same(honest.up("honest"), 0, "websocket: an honest client is let in")
 
     crowd = [a.client() for _ in range(400 if long else 100)]
     for c in crowd:
@@ -66,9 +45,10 @@ def websocket(tap, a, long):
     tap.ok(all(c.closed(8) for c in crowd[1::2]), "websocket: one that stops in the middle has its time")
 
     for name, request, answer in (
-            ("no subprotocol", UPGRADE + b"\r\n", b"HTTP/1.1 400"),
-            ("a lying subprotocol", UPGRADE + b"Sec-WebSocket-Protocol: mqttx, m\r\n\r\n", b"HTTP/1.1 400"),
-            ("two keys", UPGRADE + UPGRADE.split(b"\r\n")[-2] + b"\r\n" + MQTT + b"\r\n", b"HTTP/1.1 400"),
+            ("no subprotocol", mqtt.UPGRADE + b"\r\n", b"HTTP/1.1 400"),
+            ("a lying subprotocol", mqtt.UPGRADE + b"Sec-WebSocket-Protocol: mqttx, m\r\n\r\n", b"HTTP/1.1 400"),
+            ("two keys", mqtt.UPGRADE + mqtt.UPGRADE.split(b"\r\n")[-2] + b"\r\n" + mqtt.SUBPROTOCOL + b"\r\n",
+             b"HTTP/1.1 400"),
             ("a page", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 426"),
             ("a proxy", b"CONNECT evil:25 HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 405"),
             ("a PROXY header", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\r\n", b"HTTP/1.1 400")):
@@ -79,32 +59,33 @@ def websocket(tap, a, long):
     for name, raw, code in (
             ("no mask", b"\x82\x02\xC0\x00", 1002), ("64 bits of length", b"\x82\xFF" + b"\xFF" * 12, 1002),
             ("a ping in parts", b"\x09\x80\0\0\0\0", 1002), ("a reserved bit", b"\xF2\x80\0\0\0\0", 1002),
-            ("a reserved opcode", b"\x8C\x80\0\0\0\0", 1002), ("text", frame(b"hello", 0x81), 1003)):
+            ("a reserved opcode", b"\x8C\x80\0\0\0\0", 1002), ("text", mqtt.frame(b"hello", 0x81), 1003)):
         c = opened(a)
-        c.send(raw)
+        c.send_raw(raw)
         tap.same(heard(c, 4), b"\x88\x02" + struct.pack(">H", code), "websocket: %s is answered with %d" % (name, code))
 
     huge = [opened(a) for _ in range(200)]
     for c in huge:                          # announced, never sent
-        c.send(b"\x82\xFF" + struct.pack(">Q", 1 << 62) + b"\0\0\0\0" + b"\x10")
+        c.send_raw(b"\x82\xFF" + struct.pack(">Q", 1 << 62) + b"\0\0\0\0" + b"\x10")
     deaf = [opened(a) for _ in range(20)]
-    pings = frame(b"p" * 125, PING) * 200
+    pings = mqtt.frame(b"p" * 125, mqtt.PING) * 200
     for _ in range(40 if long else 8):
         for c in deaf:                      # they read none of the answers
             try:
                 c.s.settimeout(0.05)
-                c.send(pings)
+                c.send_raw(pings)
             except (mqtt.Closed, TimeoutError):
                 pass
-        tap.ok(web_alive(honest), "websocket: the honest one goes on") if not long else None
+        tap.ok(honest.alive(), "websocket: the honest one goes on") if not long else None
     whole = mqtt.publish("crumbs", os.urandom(10000))
-    crumbs = b"".join(frame(whole[k:k + 1], (0x02 if k == 0 else 0x00) | (0x80 if k == len(whole) - 1 else 0x00))
+    crumbs = b"".join(mqtt.frame(whole[k:k + 1], (0x02 if k == 0 else 0x00) | (0x80 if k == len(whole) - 1 else 0x00))
                       for k in range(len(whole)))
     c = opened(a)
-    c.send(frame(mqtt.connect("crumbs")) + frame(mqtt.subscribe(1, ["crumbs"])) + crumbs)
-    heard(c, 6 + 2 + 5)
-    tap.ok(b"crumbs" in heard(c, 1000), "websocket: a packet of ten thousand frames")
-    tap.ok(web_alive(honest), "websocket: the honest one is still there")
+    c.up("crumbs")
+    c.join(["crumbs"])
+    c.send_raw(crumbs)
+    tap.ok(len(c.message()[1]) == 10000, "websocket: a packet of ten thousand frames")
+    tap.ok(honest.alive(), "websocket: the honest one is still there")
     a.finish(tap, "websocket", 8)
 
 
