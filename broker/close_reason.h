@@ -32,7 +32,8 @@
     X(UNAVAILABLE,      LEVEL_WARNING,  R_SERVER_UNAVAILABLE,     "server unavailable")               \
     X(SHUTDOWN,         LEVEL_INFO,     R_SERVER_SHUTTING_DOWN,   "server shutting down")             \
     X(ADMIN,            LEVEL_NOTICE,   R_ADMIN_ACTION,           "administrative action")            \
-    X(TLS,              LEVEL_WARNING,  -1,                       "TLS failure")
+    X(TLS,              LEVEL_WARNING,  -1,                       "TLS failure")                      \
+    X(WEBSOCKET,        LEVEL_WARNING,  R_PROTOCOL_ERROR,         "WebSocket failure")
 
 enum close_reason {
 #define X(name, level, code, text) CLOSE_##name,

@@ -44,6 +44,8 @@ static void print_place(const struct config_listener *l)
         printf("all addresses, port %u", l->port);
     else
         printf("%s, port %u", l->address, l->port);
+    if (l->protocol == PROTOCOL_WEBSOCKETS)
+        printf(", WebSocket");
     if (l->interface != NULL)
         printf(" on %s", l->interface);
     if (l->socket_domain != DOMAIN_BOTH)

@@ -16,7 +16,7 @@ struct config_auth {
     char *auto_id_prefix;
 };
 
-enum { PROTOCOL_MQTT, PROTOCOL_WEBSOCKETS, PROTOCOL_HTTP };
+enum { PROTOCOL_MQTT, PROTOCOL_WEBSOCKETS };
 /* Longest auto_id_prefix: with a UUID behind it the id still fits into every buffer for one. */
 enum { AUTO_ID_PREFIX_MAX = 400 };
 enum { DOMAIN_BOTH, DOMAIN_IPV4, DOMAIN_IPV6 };
@@ -37,9 +37,7 @@ struct config_listener {
     char *mount_point;
     bool use_username_as_clientid;
     struct config_auth auth;          /* [auth]'s values where the listener does not override */
-    int proxy_protocol;               /* 0, 1, 2 */
-    char **websockets_origin;
-    char *http_dir;
+    char **websockets_origin;         /* NULL-terminated, or NULL: any */
     char *certfile, *keyfile, *cafile, *capath, *crlfile, *dhparamfile;
     bool require_certificate, use_identity_as_username, use_subject_as_username;
     int tls_version;                  /* 0x0303, 0x0304 */

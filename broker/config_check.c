@@ -199,6 +199,28 @@ static void check_tls(struct check *k, int i)
 
 /* ---- listeners ---- */
 
+/* A scheme, ://, a host and perhaps a port; "null" is a page from a file. */
+static bool is_origin(const char *text)
+{
+    const char *host = strstr(text, "://");
+
+    return strcmp(text, "null") == 0 || (host != NULL && host > text && host[3] != '\0' && strchr(host + 3, '/') == NULL);
+}
+
+static void check_origins(struct check *k, int i)
+{
+    const struct config_listener *l = &k->c->listeners[i];
+
+    if (l->websockets_origin == NULL)
+        return;
+    if (l->protocol != PROTOCOL_WEBSOCKETS)
+        fail(k, "listener", "websockets_origin", i, "websockets_origin: needs protocol = websockets");
+    for (char **o = l->websockets_origin; *o != NULL; o++)
+        if (!is_origin(*o))
+            fail(k, "listener", "websockets_origin", i,
+                 "websockets_origin: %s: write it as a browser does: https://HOST or http://HOST:PORT", log_qs(*o));
+}
+
 static void check_listener(struct check *k, int i)
 {
     const struct config_listener *l = &k->c->listeners[i];
@@ -213,6 +235,7 @@ static void check_listener(struct check *k, int i)
         fail(k, "listener", "mount_point", i, "mount_point: %s: + and # can't stand in a topic", log_qs(l->mount_point));
     if (l->auth.auto_id_prefix != NULL && strlen(l->auth.auto_id_prefix) > AUTO_ID_PREFIX_MAX)
         fail(k, "listener", "auto_id_prefix", i, "auto_id_prefix: longer than %d bytes", AUTO_ID_PREFIX_MAX);
+    check_origins(k, i);
     check_tls(k, i);
 }
 
@@ -263,9 +286,12 @@ bool listener_who(const struct config_listener *l, char *out, size_t cap)
     const char *tls = l->require_certificate ? "a certificate that cafile or capath knows"
                       : l->psk_hint != NULL  ? "a key that psk_file has"
                                              : "";
+    /* A browser lets any page connect to any host, and tells the page's origin. */
+    const char *pages = l->protocol == PROTOCOL_WEBSOCKETS && l->websockets_origin == NULL
+                            ? ", and any web page in a browser there (see websockets_origin)" : "";
 
     if (a->allow_anonymous)
-        snprintf(out, cap, "everybody %s%s%s, without a password", from, *tls != '\0' ? " with " : "", tls);
+        snprintf(out, cap, "everybody %s%s%s, without a password%s", from, *tls != '\0' ? " with " : "", tls, pages);
     else if (a->password_file != NULL || identity)
         snprintf(out, cap, "everybody %s with %s%s%s%s%s", from, identity ? tls : "",
                  identity && a->password_file != NULL ? ", or " : "",

@@ -29,7 +29,7 @@ static const struct choice choices_domain[] = {
     { "both", DOMAIN_BOTH }, { "ipv4", DOMAIN_IPV4 }, { "ipv6", DOMAIN_IPV6 }, { NULL, 0 },
 };
 static const struct choice choices_protocol[] = {
-    { "mqtt", PROTOCOL_MQTT }, { NULL, 0 },
+    { "mqtt", PROTOCOL_MQTT }, { "websockets", PROTOCOL_WEBSOCKETS }, { NULL, 0 },
 };
 static const struct choice choices_tls_version[] = {
     { "tlsv1.2", 0x0303 }, { "tlsv1.3", 0x0304 }, { NULL, 0 },

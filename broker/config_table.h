@@ -167,7 +167,8 @@ struct choice {
       "only what comes in through this network interface")                                                        \
     X(listener, socket_domain, CHOICE, LISTENER(socket_domain), "both", 0, 0, FIXED, choices_domain,              \
       "ipv4, ipv6 or both")                                                                                       \
-    X(listener, protocol, CHOICE, LISTENER(protocol), "mqtt", 0, 0, FIXED, choices_protocol, "what is spoken")    \
+    X(listener, protocol, CHOICE, LISTENER(protocol), "mqtt", 0, 0, FIXED, choices_protocol,                         \
+      "what is spoken: MQTT as it is, or in WebSocket, as programs in browsers need it")                          \
     X(listener, accept_protocol_versions, VERSIONS, LISTENER(versions), "3, 4, 5", 3, 5, 0, NULL,                 \
       "3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0")                                                                      \
     X(listener, max_connections, NUMBER, LISTENER(max_connections), "0", 0, UINT32_MAX, 0, NULL,                  \
@@ -195,6 +196,8 @@ struct choice {
       EXAMPLE | INHERITED, NULL, "only client ids that start so")                                                 \
     X(listener, auto_id_prefix, STRING, LISTENER(auth.auto_id_prefix), "auto-", 0, 0, INHERITED, NULL,            \
       "begin of an id that the broker gives")                                                                     \
+    X(listener, websockets_origin, LIST, LISTENER(websockets_origin), "https://panel.example.com", 0, 0,          \
+      MANY | EXAMPLE, NULL, "pages whose programs are let in, as a browser names them; without it: all")          \
     X(listener, certfile, PATH, LISTENER(certfile), SYSCONFDIR "/caddis/server.crt", 0, 0, EXAMPLE, NULL,         \
       "TLS: the broker's certificate in PEM form, followed by its issuers' if there are some between")            \
     X(listener, keyfile, PATH, LISTENER(keyfile), SYSCONFDIR "/caddis/server.key", 0, 0, EXAMPLE, NULL,           \

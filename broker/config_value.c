@@ -224,10 +224,16 @@ static bool list_word(void *arg, const char *p, size_t len, char why[WHY_MAX])
     return true;
 }
 
-static bool list_set(char ***place, const char *text, char why[WHY_MAX])
+/* What was there before is replaced, or stays in front (`add`). */
+static bool list_set(char ***place, const char *text, bool add, char why[WHY_MAX])
 {
     struct words w = { NULL, 0 };
 
+    for (unsigned i = 0; add && *place != NULL && (*place)[i] != NULL; i++)
+        if (!list_word(&w, (*place)[i], strlen((*place)[i]), why)) {
+            list_free(w.list);
+            return false;
+        }
     if (!text_ok(text, true, why) || !each_word(text, list_word, &w, why)) {
         list_free(w.list);
         return false;
@@ -309,7 +315,7 @@ bool value_set(const struct directive *d, void *base, const char *text, char why
     case VALUE_CHOICE: return choice_set(d, place, text, why);
     case VALUE_STRING: return string_set(place, text, true, why);
     case VALUE_PATH: return string_set(place, text, false, why);
-    case VALUE_LIST: return list_set(place, text, why);
+    case VALUE_LIST: return list_set(place, text, (d->flags & MANY) != 0, why);
     case VALUE_VERSIONS: return versions_set(place, text, why);
     case VALUE_DEST: return dest_set(base, text, why);
     case VALUE_INCLUDE: break;

@@ -200,11 +200,21 @@ void conn_received(struct broker *b, struct conn *c, struct view in)
     }
 }
 
+enum close_reason conn_failure(int error)
+{
+    switch (error) {
+    case EPROTO: return CLOSE_TLS;
+    case EBADMSG: return CLOSE_WEBSOCKET;
+    case ENOMEM: return CLOSE_NO_MEMORY;
+    default: return CLOSE_PEER_RESET;
+    }
+}
+
 static void read_failed(struct broker *b, struct conn *c)
 {
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
         return;
-    conn_close(b, c, errno == EPROTO ? CLOSE_TLS : CLOSE_PEER_RESET);
+    conn_close(b, c, conn_failure(errno));
 }
 
 /* One read a turn. A long cut-off packet is read to its place, the rest of the read goes to the shared buffer. */

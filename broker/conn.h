@@ -83,7 +83,7 @@ struct conn {
     struct loop_source source;
     const struct transport *transport;
     void *transport_state;
-    struct tls *tls;            /* NULL: none. Has a place of its own, so that WebSockets can stand above it */
+    struct tls *tls;            /* NULL: none. Has a place of its own: a WebSocket can stand above it */
     struct listener *listener;
     struct session *session;    /* NULL before CONNECT was accepted */
     struct link all;            /* listener.conns */
@@ -121,6 +121,8 @@ struct conn *conn_new(struct broker *b, struct listener *l, int fd, const char *
 void conn_close(struct broker *b, struct conn *c, enum close_reason why);
 /* The same with a Reason String for the client and the log. */
 void conn_close_text(struct broker *b, struct conn *c, enum close_reason why, const char *text);
+/* Why it ends when its transport has failed with this errno. */
+enum close_reason conn_failure(int error);
 /* More words for the log about why it is going to end; the first ones win. Without memory they are not kept. */
 void conn_trouble(struct conn *c, const char *text);
 static inline bool conn_closing(const struct conn *c)

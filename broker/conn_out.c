@@ -305,7 +305,7 @@ static void write_out(struct broker *b, struct conn *c)
         outq_sent(&c->out, (size_t)sent);
     } else if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
         outq_clear(&c->out);
-        conn_close(b, c, errno == EPROTO ? CLOSE_TLS : CLOSE_PEER_RESET);
+        conn_close(b, c, conn_failure(errno));
     }
 }
 

@@ -105,7 +105,9 @@ static void listeners_text(const struct broker *b, struct control_text *out)
         for (unsigned k = 0; k < l->socket_count; k++)
             text_add(out, "%s %s", k > 0 ? "," : "", l->sockets[k].name);
         text_add(out, "%s%s: %u connections\n", l->socket_count == 0 ? " not open, tried again" : "",
-                 l->tls != NULL ? " (TLS)" : "", l->conn_count);
+                 l->cfg->protocol != PROTOCOL_WEBSOCKETS ? l->tls != NULL ? " (TLS)" : ""
+                 : l->tls != NULL                        ? " (WebSocket, TLS)"
+                                                         : " (WebSocket)", l->conn_count);
     }
 }
 
@@ -225,7 +227,9 @@ static void listeners_json(const struct broker *b, struct control_text *out)
             text_add(out, "%s", k > 0 ? ", " : "");
             json_string(out, l->sockets[k].name);
         }
-        text_add(out, "], \"tls\": %s, \"connections\": %u}", l->tls != NULL ? "true" : "false", l->conn_count);
+        text_add(out, "], \"protocol\": \"%s\", \"tls\": %s, \"connections\": %u}",
+                 l->cfg->protocol == PROTOCOL_WEBSOCKETS ? "websockets" : "mqtt", l->tls != NULL ? "true" : "false",
+                 l->conn_count);
     }
     text_add(out, "],\n");
 }

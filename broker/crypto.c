@@ -129,6 +129,20 @@ bool crypto_hash(enum crypto_alg alg, const struct view *parts, unsigned count, 
     return ok;
 }
 
+bool crypto_sha1(const struct view *parts, unsigned count, uint8_t out[SHA1_LEN])
+{
+    wc_Sha s;
+    bool ok = wc_InitSha(&s) == 0;
+
+    if (!ok)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        ok = ok && wc_ShaUpdate(&s, parts[i].p, (word32)parts[i].len) == 0;
+    ok = ok && wc_ShaFinal(&s, out) == 0;
+    wc_ShaFree(&s);
+    return ok;
+}
+
 /* ---- HMAC (RFC 2104) ---- */
 
 static bool hmac_pad(enum crypto_alg alg, union state *s, const uint8_t *key, uint8_t pad)

@@ -10,7 +10,7 @@
 #include "proto/reader.h"
 
 enum crypto_alg { CRYPTO_SHA256, CRYPTO_SHA512 };
-enum { SHA256_LEN = 32, SHA512_LEN = 64, CRYPTO_LEN_MAX = SHA512_LEN };
+enum { SHA1_LEN = 20, SHA256_LEN = 32, SHA512_LEN = 64, CRYPTO_LEN_MAX = SHA512_LEN };
 
 #define CRYPTO_MUST_CHECK __attribute__((warn_unused_result))
 
@@ -25,6 +25,8 @@ bool crypto_start(const char **why) CRYPTO_MUST_CHECK;
 bool crypto_random(void *out, size_t n) CRYPTO_MUST_CHECK;
 /* The parts one after the other. */
 bool crypto_hash(enum crypto_alg alg, const struct view *parts, unsigned count, uint8_t *out) CRYPTO_MUST_CHECK;
+/* SHA-1, which protects nothing: the handshake of WebSockets asks for it (RFC 6455). */
+bool crypto_sha1(const struct view *parts, unsigned count, uint8_t out[SHA1_LEN]) CRYPTO_MUST_CHECK;
 bool crypto_hmac(enum crypto_alg alg, struct view key, const struct view *parts, unsigned count,
                  uint8_t *out) CRYPTO_MUST_CHECK;
 /* Takes the same time wherever a and b differ. */

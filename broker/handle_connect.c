@@ -8,6 +8,7 @@
 #include "broker/shed.h"
 #include "broker/tls.h"
 #include "broker/will.h"
+#include "broker/ws.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -329,10 +330,11 @@ static void say_up(struct broker *b, const struct conn *c, const struct entry *e
 
     if (!b->cfg->log_connections)
         return;
-    log_info("client up id=%s peer=%s ver=%s user=%s keepalive_s=%u clean=%d resumed=%d queued=%u%s%s", conn_name(c),
+    log_info("client up id=%s peer=%s ver=%s user=%s keepalive_s=%u clean=%d resumed=%d queued=%u%s%s%s", conn_name(c),
              c->peer, versions[c->version], e->p.has_username ? log_q(e->p.username.p, e->p.username.len) : "-",
              c->keepalive_s, e->p.clean_start, e->session_present, session_waiting(c->session),
-             c->tls != NULL ? " tls=" : "", c->tls != NULL ? log_qs(tls_describe(c)) : "");
+             c->tls != NULL ? " tls=" : "", c->tls != NULL ? log_qs(tls_describe(c)) : "",
+             ws_used(c) ? " transport=websocket" : "");
 }
 
 /* It may come in. */

@@ -5,6 +5,7 @@
 #include "broker/config_check.h"
 #include "broker/shed.h"
 #include "broker/tls.h"
+#include "broker/ws.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -113,7 +114,8 @@ void listener_accept(struct broker *b, struct listener *l, int fd, const char *p
     if (l->tls != NULL)
         look_at_tls_files(b, l);
     c = conn_new(b, l, fd, peer);
-    if (c != NULL && l->tls != NULL && !tls_accept(l->tls, c, fd))
+    if (c != NULL && ((l->tls != NULL && !tls_accept(l->tls, c, fd)) ||
+                      (l->cfg->protocol == PROTOCOL_WEBSOCKETS && !ws_accept(c))))
         conn_close(b, c, CLOSE_NO_MEMORY);
 }
 
@@ -456,8 +458,8 @@ static void start_listener(struct broker *b, struct listener *l)
             log_error("can't listen name=%s error=%s", log_qs(l->cfg->name), log_qs(strerror(errno)));
             continue;
         }
-        log_notice("listening name=%s on %s protocol=mqtt%s%s", log_qs(l->cfg->name), s->name,
-                   l->tls != NULL ? " tls=yes" : "", l->passed ? " opened_by=service-manager" : "");
+        log_notice("listening name=%s on %s protocol=%s%s%s", log_qs(l->cfg->name), s->name,
+                   l->cfg->protocol == PROTOCOL_WEBSOCKETS ? "websockets" : "mqtt", l->tls != NULL ? " tls=yes" : "", l->passed ? " opened_by=service-manager" : "");
     }
     if (l->socket_count > 0)
         say_who(l);

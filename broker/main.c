@@ -56,8 +56,8 @@ static void version(void)
     puts("caddis " CADDIS_VERSION);
     printf("SQLite     %s\n", persist_sqlite_version());
     printf("TLS        %s\n", tls_library());
-    puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS and Unix sockets"
-                   : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP and Unix sockets");
+    puts(tls_built ? "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, TLS, WebSocket and Unix sockets"
+                   : "protocols  MQTT 3.1, 3.1.1, 5.0 over TCP, WebSocket and Unix sockets");
     puts("store      " LOCALSTATEDIR "/lib/caddis/caddis.db");
     printf("control    %s\n", control_built ? CONTROL_DEFAULT : "none");
 }

@@ -1,4 +1,4 @@
-/* What carries a connection's bytes: TCP and Unix sockets, TLS or WebSocket above them.
+/* What carries a connection's bytes: TCP and Unix sockets, TLS and WebSocket above them.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef CADDIS_BROKER_TRANSPORT_H
 #define CADDIS_BROKER_TRANSPORT_H
@@ -11,7 +11,7 @@ struct conn;
 struct transport {
     const char *name;           /* "tcp", "tls", "websocket" */
     /* Bytes read; 0: the peer has ended; -1 with errno EAGAIN: nothing (complete) there now, or a handshake goes on;
-     * -1 with another errno: it is broken. EPROTO: conn_trouble() says more. */
+     * -1 with another errno: it is broken. EPROTO (TLS) and EBADMSG (WebSocket): conn_trouble() says more. */
     ssize_t (*readv)(struct conn *c, const struct iovec *iov, int n);
     /* Bytes taken (all of what it takes is its own business from then on); -1 like readv. */
     ssize_t (*writev)(struct conn *c, const struct iovec *iov, int n);

@@ -176,7 +176,7 @@ static void judge(struct lab *l, const struct promised *p, uint64_t nth)
 }
 
 /* false: the conversation has fewer allocations than that. */
-static bool try(uint64_t nth, bool at_start)
+static bool try(uint64_t nth, bool at_start, bool websocket)
 {
     struct promised p = { 0 };
     struct lab l;
@@ -184,6 +184,7 @@ static bool try(uint64_t nth, bool at_start)
     bool failed;
 
     lab_init(&l, settings);
+    l.websocket = websocket;
     mem_fail_at = at_start ? nth : 0;
     if (lab_start(&l)) {
         if (!at_start)
@@ -211,7 +212,7 @@ START_TEST(every_allocation_fails_once)
 {
     uint64_t nth = 1;
 
-    while (try(nth, false))
+    while (try(nth, false, _i == 1))
         nth++;
     ck_assert_uint_gt(nth, 100);
 }
@@ -221,7 +222,7 @@ START_TEST(start_without_memory)
 {
     uint64_t nth = 1;
 
-    for (; nth < 200 && try(nth, true); nth++)
+    for (; nth < 200 && try(nth, true, false); nth++)
         ;
     ck_assert_uint_gt(nth, 20);
 }
@@ -286,7 +287,7 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, every_allocation_fails_once);
+    tcase_add_loop_test(t, every_allocation_fails_once, 0, 2);      /* through a WebSocket, too */
     tcase_add_test(t, start_without_memory);
     tcase_add_test(t, restart_without_memory);
     tcase_add_test(t, a_drought);

@@ -3,6 +3,9 @@
 #include "lab.h"
 
 #include "broker/listen.h"
+#include "broker/ws.h"
+
+#include "proto/ws.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -17,6 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
+const char lab_upgrade[] =
+    "GET /mqtt HTTP/1.1\r\nHost: lab\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 uint64_t lab_mono_ms = 1000000;
 int64_t lab_wall_ms = 1700000000000;
 bool lab_synchronized;
@@ -74,9 +80,20 @@ static ssize_t nothing(int error)
     return -1;
 }
 
+/* One lab at a time: a transport above ours has the connection's pointer. */
+static struct lab *current;
+
+static struct lab_client *of(const struct conn *c)
+{
+    for (unsigned i = 0; i < LAB_CLIENTS; i++)
+        if (current->clients[i].c == c)
+            return &current->clients[i];
+    abort();
+}
+
 static ssize_t lab_readv(struct conn *c, const struct iovec *iov, int n)
 {
-    struct lab_client *cl = c->transport_state;
+    struct lab_client *cl = of(c);
     size_t got = 0;
 
     if (cl->reset)
@@ -96,7 +113,7 @@ static ssize_t lab_readv(struct conn *c, const struct iovec *iov, int n)
 
 static ssize_t lab_writev(struct conn *c, const struct iovec *iov, int n)
 {
-    struct lab_client *cl = c->transport_state;
+    struct lab_client *cl = of(c);
     size_t taken = 0;
 
     if (cl->reset)
@@ -104,7 +121,10 @@ static ssize_t lab_writev(struct conn *c, const struct iovec *iov, int n)
     for (int i = 0; i < n && taken < cl->room; i++) {
         size_t some = cl->room - taken < iov[i].iov_len ? cl->room - taken : iov[i].iov_len;
 
-        add(&cl->out, &cl->out_len, &cl->out_cap, iov[i].iov_base, some);
+        if (ws_used(c))
+            add(&cl->raw, &cl->raw_len, &cl->raw_cap, iov[i].iov_base, some);
+        else
+            add(&cl->out, &cl->out_len, &cl->out_cap, iov[i].iov_base, some);
         taken += some;
     }
     if (cl->room != SIZE_MAX)
@@ -114,9 +134,7 @@ static ssize_t lab_writev(struct conn *c, const struct iovec *iov, int n)
 
 static void lab_close(struct conn *c)
 {
-    struct lab_client *cl = c->transport_state;
-
-    cl->c = NULL;
+    of(c)->c = NULL;
 }
 
 static const struct transport transport_lab = {
@@ -149,6 +167,7 @@ void lab_init(struct lab *l, const char *settings)
     mkdir(l->dir, 0700);
     empty_dir(l->dir);
     log_open(&(struct log_options){ .level = LEVEL_ERROR });
+    current = l;
 }
 
 static void no_errors(void *arg, const char *line)
@@ -197,6 +216,7 @@ static void all_gone(struct lab *l)
         assert(cl->c == NULL);
         free(cl->in);
         free(cl->out);
+        free(cl->raw);
         *cl = (struct lab_client){ .room = SIZE_MAX };
     }
 }
@@ -228,6 +248,124 @@ void lab_fini(struct lab *l)
     free(l->settings);
 }
 
+/* ---- WebSocket, the client's side of it ---- */
+
+void lab_send_raw(struct lab *l, unsigned i, const void *bytes, size_t n)
+{
+    struct lab_client *cl = &l->clients[i];
+
+    if (cl->c != NULL)
+        add(&cl->in, &cl->in_len, &cl->in_cap, bytes, n);
+}
+
+void lab_send_frame(struct lab *l, unsigned i, uint8_t first, const void *bytes, size_t n)
+{
+    static const uint8_t mask[] = { 0xA5, 0x00, 0x5A, 0x13 };
+    uint8_t head[WS_HEAD_MAX];
+    unsigned len = ws_write_head(head, WS_BINARY, n);
+
+    head[0] = first;
+    head[1] |= 0x80;
+    lab_send_raw(l, i, head, len);
+    lab_send_raw(l, i, mask, sizeof mask);
+    for (size_t k = 0; k < n; k++)
+        lab_send_raw(l, i, &(uint8_t){ ((const uint8_t *)bytes)[k] ^ mask[k % 4] }, 1);
+}
+
+/* One message, of two frames with a ping between them when it is long enough. */
+void lab_send(struct lab *l, unsigned i, const void *bytes, size_t n)
+{
+    size_t half = n / 3;
+
+    if (!l->websocket) {
+        lab_send_raw(l, i, bytes, n);
+    } else if (half == 0) {
+        lab_send_frame(l, i, 0x80 | WS_BINARY, bytes, n);
+    } else {
+        lab_send_frame(l, i, WS_BINARY, bytes, half);
+        lab_send_frame(l, i, 0x80 | WS_PING, bytes, half < WS_CONTROL_MAX ? half : WS_CONTROL_MAX);
+        lab_send_frame(l, i, 0x80 | WS_CONTINUATION, (const uint8_t *)bytes + half, n - half);
+    }
+}
+
+static bool open_websocket(struct lab *l, unsigned i)
+{
+    struct lab_client *cl = &l->clients[i];
+
+    cl->raw_len = 0;
+    cl->status = 0;
+    cl->pongs = cl->close_code = 0;
+    if (!ws_accept(cl->c)) {
+        conn_close(l->b, cl->c, CLOSE_NO_MEMORY);
+        return false;
+    }
+    lab_send_raw(l, i, lab_upgrade, strlen(lab_upgrade));
+    return true;
+}
+
+/* The key is the one of RFC 6455, section 1.3, and so is what it gives. */
+static void look_at_answer(const uint8_t *p, size_t len)
+{
+    static const char *const lines[] = {
+        "\r\nUpgrade: websocket\r\n", "\r\nConnection: Upgrade\r\n", "\r\nSec-WebSocket-Protocol: mqtt\r\n",
+        "\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+    };
+
+    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert(memmem(p, len, lines[i], strlen(lines[i])) != NULL);
+}
+
+/* How many bytes of the beginning of raw were of use; 0: more must come. */
+static size_t unwrap_one(struct lab_client *cl)
+{
+    const uint8_t *p = cl->raw, *end;
+    size_t head = 2, len;
+
+    if (cl->status == 0) {
+        end = memmem(p, cl->raw_len, "\r\n\r\n", 4);
+        if (end != NULL)
+            assert(sscanf((const char *)p, "HTTP/1.1 %d ", &cl->status) == 1);
+        if (cl->status == 101)
+            look_at_answer(p, (size_t)(end - p) + 4);
+        return end != NULL ? (size_t)(end - p) + 4 : 0;
+    }
+    if (cl->status != 101)
+        return cl->raw_len;             /* words for people */
+    assert(cl->close_code == 0);        /* the close frame is the last thing */
+    if (cl->raw_len < 2)
+        return 0;
+    head += p[1] == 126 ? 2 : p[1] == 127 ? 8 : 0;
+    if (cl->raw_len < head)
+        return 0;
+    len = p[1];
+    for (size_t k = 2; k < head; k++)
+        len = k == 2 ? p[k] : len << 8 | p[k];
+    if (cl->raw_len < head + len)
+        return 0;
+    if (p[0] == (0x80 | WS_PONG)) {
+        cl->pongs++;
+    } else if (p[0] == (0x80 | WS_CLOSE)) {
+        assert(len == 2);
+        cl->close_code = (unsigned)p[2] << 8 | p[3];
+        assert(ws_close_code_valid(cl->close_code));
+    } else {
+        assert(p[0] == (0x80 | WS_BINARY) && len > 0);
+        add(&cl->out, &cl->out_len, &cl->out_cap, p + head, len);
+    }
+    return head + len;
+}
+
+static void unwrap(struct lab_client *cl)
+{
+    size_t at = 1;
+
+    while (cl->raw_len > 0 && at > 0) {
+        at = unwrap_one(cl);
+        cl->raw_len -= at;
+        memmove(cl->raw, cl->raw + at, cl->raw_len);
+    }
+}
+
 /* ---- clients ---- */
 
 bool lab_open(struct lab *l, unsigned i)
@@ -253,16 +391,7 @@ bool lab_open(struct lab *l, unsigned i)
     if (cl->c == NULL)
         return false;
     cl->c->transport = &transport_lab;
-    cl->c->transport_state = cl;
-    return true;
-}
-
-void lab_send(struct lab *l, unsigned i, const void *bytes, size_t n)
-{
-    struct lab_client *cl = &l->clients[i];
-
-    if (cl->c != NULL)
-        add(&cl->in, &cl->in_len, &cl->in_cap, bytes, n);
+    return !l->websocket || open_websocket(l, i);
 }
 
 void lab_forget(struct lab_client *cl)
@@ -277,9 +406,11 @@ void lab_forget(struct lab_client *cl)
 /* Everything that the broker says must be a packet that a server may send, whole, in the client's version. */
 static void look(const struct lab *l, struct lab_client *cl)
 {
-    struct view in = { NULL, cl->out_len - cl->checked };
+    struct view in;
     struct frame f;
 
+    unwrap(cl);
+    in = (struct view){ NULL, cl->out_len - cl->checked };
     if (in.len > 0)
         in.p = cl->out + cl->checked;
     while (in.len > 0) {

@@ -22,6 +22,12 @@ struct lab_client {
     bool ended, reset;          /* it closed its side; so that the broker gets an error */
     uint8_t version;            /* of its last CONNECT, for reading what comes back */
     uint32_t got[16];           /* packets by type */
+    /* With lab.websocket: what has come in frames goes to `out`. */
+    uint8_t *raw;               /* not unframed yet */
+    size_t raw_len, raw_cap;
+    int status;                 /* of the answer to its request; 0: none yet */
+    unsigned pongs;
+    unsigned close_code;        /* of the broker's close frame; 0: none yet */
 };
 
 struct lab {
@@ -32,8 +38,10 @@ struct lab {
     bool hold_sync;             /* a sync under way does not end by itself */
     char why[512];              /* it did not start */
     bool strict;                /* abort at a packet from the broker that no server may send */
+    bool websocket;             /* clients come in a WebSocket: lab_send() wraps, what comes back is unwrapped */
 };
 
+extern const char lab_upgrade[];        /* the request of a WebSocket */
 extern uint64_t lab_mono_ms;
 extern int64_t lab_wall_ms;
 extern bool lab_synchronized;   /* a time server looks after the wall clock */
@@ -47,9 +55,13 @@ void lab_stop(struct lab *l);
 void lab_kill(struct lab *l);
 void lab_fini(struct lab *l);
 
-/* A new connection for client i, in place of one that may be there. */
+/* A new connection for client i, in place of one that may be there; through a WebSocket the request is sent, too. */
 bool lab_open(struct lab *l, unsigned i);
 void lab_send(struct lab *l, unsigned i, const void *bytes, size_t n);
+/* Past the WebSocket. */
+void lab_send_raw(struct lab *l, unsigned i, const void *bytes, size_t n);
+/* A frame, masked; first: its first byte (0x82: a whole binary message). */
+void lab_send_frame(struct lab *l, unsigned i, uint8_t first, const void *bytes, size_t n);
 /* Forgets what has come back. */
 void lab_forget(struct lab_client *c);
 /* Events, then what is due; broker_check() at the end. */

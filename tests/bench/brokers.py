@@ -194,6 +194,8 @@ class Caddis(Broker):
                   "[listener default]", "address = 127.0.0.1", "port = 0"]
         if s.get("tls"):
             lines += ["certfile = " + s["tls"][0], "keyfile = " + s["tls"][1]]
+        if s.get("web"):
+            lines.append("protocol = websockets")
         config = os.path.join(self.folder, "caddis.ini")
         with open(config, "w") as out:
             out.write("\n".join(lines) + "\n")

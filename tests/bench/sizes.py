@@ -76,12 +76,22 @@ def tls_connections(port, n):
     return clients
 
 
+def web_connections(port, n):
+    clients = []
+    for i, topic in zip(range(n), filters(n)):
+        clients.append(mqtt.WebClient(port))
+        clients[-1].up(f"sensor-{i:05}", keepalive=600)
+        clients[-1].join([topic])
+    return clients
+
+
 # what one of them is, who makes them, how many, how many before the first look (what is made once for all)
 ROWS = [
     ("idle connection, one subscription", idle_connections, CROWD, 8),
     ("offline session, one subscription", offline_sessions, CROWD, 8),
     ("further subscription of a client", subscriptions, MANY, 0),
     ("retained message, 32 bytes", retained_messages, MANY, 0),
+    ("idle WebSocket connection, one subscription", web_connections, CROWD, 8),
     ("idle TLS 1.3 connection, one subscription", tls_connections, TLS, 8),
 ]
 
@@ -112,6 +122,7 @@ def measure(folder, make, n, first):
         if "TLS        none" in subprocess.run([Caddis.program(), "--version"], capture_output=True, text=True).stdout:
             return None
         settings["tls"] = certificate(os.path.dirname(folder))
+    settings["web"] = make is web_connections
     broker = started(folder, **settings)
     try:
         kept = make(broker.port, first) if first else []

@@ -3,7 +3,7 @@
  * broker_check() holds and every packet that came from the broker can be decoded; at the end no memory is left.
  *
  * An input: one byte for the settings, then steps: a byte (action in the low four bits, client in the next three),
- * followed by what the action reads.
+ * followed by what the action reads. Of some lengths it goes through WebSockets.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
 
@@ -90,7 +90,10 @@ static void do_step(struct lab *l, struct reader *r)
             lab_open(l, i);
         raw.len = rd_u8(r);
         raw = rd_bytes(r, raw.len < rd_left(r) ? raw.len : rd_left(r));
-        lab_send(l, i, raw.p, raw.len);
+        if (raw.len % 2 == 1)
+            lab_send_raw(l, i, raw.p, raw.len);
+        else
+            lab_send(l, i, raw.p, raw.len);
         break;
     case CONNECT: do_connect(l, i, r); break;
     case PUBLISH: do_publish(l, i, r, rd_u8(r)); break;
@@ -155,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lab_mono_ms = 1000000;
     lab_wall_ms = 1700000000000;
     lab_init(&l, settings(rd_u8(&r)));
+    l.websocket = size % 5 == 4;
     if (!lab_start(&l))
         abort();
     for (unsigned n = 0; n < STEPS_MAX && rd_left(&r) > 0 && !r.bad && !l.b->stopping; n++)

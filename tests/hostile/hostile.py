@@ -22,6 +22,7 @@ import scenes_flow  # noqa: E402
 import scenes_life  # noqa: E402
 import scenes_net  # noqa: E402
 import scenes_topic  # noqa: E402
+import scenes_web  # noqa: E402
 from broker import Tap  # noqa: E402
 
 
@@ -37,7 +38,7 @@ def main(args):
     long = "--long" in args or os.environ.get("HOSTILE") == "long"
     wanted = [a for a in args if not a.startswith("--")]
     tap = Notes()
-    scenes = [s for m in (scenes_conn, scenes_flow, scenes_life, scenes_net, scenes_topic) for s in m.SCENES]
+    scenes = [s for m in (scenes_conn, scenes_flow, scenes_life, scenes_net, scenes_topic, scenes_web) for s in m.SCENES]
     for scene in scenes:
         if wanted and scene.__name__ not in wanted:
             continue

@@ -94,14 +94,18 @@ class Client:
             whole = self._cut()
             if whole:
                 return whole
-            try:
-                more = self.s.recv(1 << 18)
-            except ConnectionError as e:
-                raise Closed() from e
+            more = self._more()
             if not more:
                 raise Closed()
             self.buf = self.buf[self.at:] + more
             self.at = 0
+
+    def _more(self):
+        """What comes next; nothing: it is closed."""
+        try:
+            return self.s.recv(1 << 18)
+        except ConnectionError as e:
+            raise Closed() from e
 
     def _cut(self):
         n = shift = 0
@@ -182,3 +186,54 @@ class Client:
 
     def close(self):
         self.s.close()
+
+
+# ---- WebSocket ----
+
+UPGRADE = (b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
+SUBPROTOCOL = b"Sec-WebSocket-Protocol: mqtt\r\n"
+BINARY, PING = 0x82, 0x89
+
+
+def frame(payload, first=BINARY, mask=b"\x11\x22\x33\x44"):
+    n = len(payload)
+    size = bytes([0x80 | n]) if n < 126 else struct.pack(">BH", 0xFE, n) if n < 65536 else struct.pack(">BQ", 0xFF, n)
+    return bytes([first]) + size + mask + bytes(b ^ mask[k % 4] for k, b in enumerate(payload))
+
+
+class WebClient(Client):
+    """The same through a WebSocket. send_raw() goes past it."""
+
+    def __init__(self, port, **how):
+        super().__init__(port, **how)
+        self.send_raw(UPGRADE + SUBPROTOCOL + b"\r\n")
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += super()._more()
+        head, self.frames = answer.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    def send_raw(self, raw):
+        super().send(raw)
+
+    def send(self, raw):
+        self.send_raw(frame(raw))
+
+    def _more(self):
+        while True:
+            if len(self.frames) >= 2:
+                n, at = self.frames[1], 2
+                if n > 125:
+                    at = 4 if n == 126 else 10
+                    n = int.from_bytes(self.frames[2:at], "big")
+                if len(self.frames) >= at + n:
+                    first, payload = self.frames[0], self.frames[at:at + n]
+                    self.frames = self.frames[at + n:]
+                    if first == BINARY:
+                        return payload
+                    continue
+            more = super()._more()
+            if not more:
+                return b""
+            self.frames += more

@@ -28,6 +28,7 @@ class Broker:
         self.dir = tempfile.mkdtemp(prefix="caddis-interop-")
         self.port = 0
         self.more = "allow_anonymous = true\n"   # of the listener's section
+        self.listeners = ["default"]            # that start() waits for
         self.store = os.path.join(self.dir, "caddis.db")
         self.process = None
         self.starts = 0
@@ -38,21 +39,25 @@ class Broker:
     def start(self):
         self.starts += 1
         path = os.path.join(self.dir, "caddis.ini")
-        log = os.path.join(self.dir, "log.%d" % self.starts)
         with open(path, "w", encoding="utf-8") as f:
             f.write("[broker]\nenable_control = false\n%s[persistence]\npath = %s\n"
                     "[listener default]\naddress = 127.0.0.1\nport = %d\n%s"
                     % ("user = root\n" if os.geteuid() == 0 else "", self.store, self.port, self.more))
-        with open(log, "wb") as out:
+        with open(os.path.join(self.dir, "log.%d" % self.starts), "wb") as out:
             self.process = self.spawn(out)
-
-        def listening():
-            with open(log, encoding="utf-8", errors="replace") as f:
-                return re.search(r'listening name="default" on \S*:(\d+)', f.read())
-
-        if not until(listening, 20):
+        if not until(lambda: all(map(self.port_of, self.listeners)), 20):
             raise RuntimeError("the broker does not start")
-        self.port = int(listening().group(1))
+        self.port = self.port_of("default")
+
+    def read_log(self):
+        """Of the last start."""
+        with open(os.path.join(self.dir, "log.%d" % self.starts), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def port_of(self, listener):
+        """Where it listens; 0: not yet."""
+        found = re.search(r'listening name="%s" on \S*:(\d+)' % listener, self.read_log())
+        return int(found.group(1)) if found else 0
 
     def spawn(self, log, config="caddis.ini"):
         """Another process, with that file of its directory. log: None for a pipe."""
@@ -100,11 +105,14 @@ class Tap:
         return 1 if self.failed or not self.passed else 0
 
 
-def run(tests):
-    """Each test gets a running broker; an exception fails it and leaves the others alone."""
+def run(tests, configure=None):
+    """Each test gets a running broker, which configure() has had before its start; an exception fails it and leaves the
+    others alone."""
     tap = Tap()
     broker = Broker()
     try:
+        if configure is not None:
+            configure(broker)
         broker.start()
         for test in tests:
             try:

@@ -42,6 +42,7 @@ function same(got, wanted, name) {
 const broker = {
     dir: fs.mkdtempSync(path.join(os.tmpdir(), 'caddis-interop-')),
     port: 0,
+    webPort: 0,
     log: '',
 
     async start() {
@@ -49,16 +50,19 @@ const broker = {
         const user = process.geteuid() === 0 ? 'user = root\n' : '';
         fs.writeFileSync(file, `[broker]\nenable_control = false\n${user}` +
             `[persistence]\npath = ${this.dir}/caddis.db\n` +
-            `[listener default]\naddress = 127.0.0.1\nport = ${this.port}\nallow_anonymous = true\n`);
+            `[listener default]\naddress = 127.0.0.1\nport = ${this.port}\nallow_anonymous = true\n` +
+            `[listener web]\naddress = 127.0.0.1\nport = ${this.webPort}\nallow_anonymous = true\n` +
+            'protocol = websockets\nwebsockets_origin = https://panel.example\n');
         const before = this.log.length;
         this.process = spawn(path.resolve(process.env.CADDIS || './caddis'), ['-c', file],
             { stdio: ['ignore', 'inherit', 'pipe'] });
         this.gone = once(this.process, 'exit');
         this.process.stderr.on('data', (data) => { this.log += data; });
-        const listening = () => /listening name="default" on \S*:(\d+)/.exec(this.log.slice(before));
-        if (!await until(listening, 20000))
+        const listening = (name) => new RegExp(`listening name="${name}" on \\S*:(\\d+)`).exec(this.log.slice(before));
+        if (!await until(() => listening('default') && listening('web'), 20000))
             throw new Error('the broker does not start');
-        this.port = Number(listening()[1]);
+        this.port = Number(listening('default')[1]);
+        this.webPort = Number(listening('web')[1]);
     },
 
     async end(signal) {
@@ -73,7 +77,7 @@ const broker = {
 
 // A connected client that notes what comes.
 async function client(protocolVersion, clientId, options = {}) {
-    const c = mqtt.connect(`mqtt://127.0.0.1:${broker.port}`,
+    const c = mqtt.connect(options.url || `mqtt://127.0.0.1:${broker.port}`,
         { protocolVersion, clientId, reconnectPeriod: 0, ...options });
     c.messages = [];
     c.connacks = [];
@@ -286,6 +290,28 @@ async function shared() {
         await c.endAsync();
 }
 
+async function webSocket() {
+    const url = `ws://127.0.0.1:${broker.webPort}/mqtt`;
+    const page = (origin) => ({ url, wsOptions: { origin } });
+    for (const [v, name] of [[4, '3.1.1'], [5, '5.0']]) {
+        const c = await client(v, `web${v}`, page('https://panel.example'));
+        await c.subscribeAsync('web/#', { qos: 2 });
+        for (const qos of [0, 1, 2])
+            await c.publishAsync(`web/${qos}`, 'x'.repeat(70000 * qos), { qos });
+        same((await got(c, 3)).map(([topic, qos, , text]) => [topic, qos, text.length]).sort(),
+            [['web/0', 0, 0], ['web/1', 1, 70000], ['web/2', 2, 140000]], `${name}: through a WebSocket`);
+        await c.endAsync();
+    }
+    const evil = mqtt.connect(url, { clientId: 'evil', reconnectPeriod: 0, ...page('https://evil.example') });
+    let events = [];
+    for (const event of ['connect', 'error', 'close'])
+        evil.on(event, () => events.push(event));
+    await until(() => events.includes('close'));
+    ok(!events.includes('connect') && broker.log.includes('this Origin is none of websockets_origin'),
+        'a page of another origin is refused', String(events));
+    evil.end(true);
+}
+
 // ---- all of them ----
 
 async function attempt(name, test) {
@@ -303,7 +329,7 @@ async function main() {
     for (const [v, name] of [[4, '3.1.1'], [5, '5.0']])
         for (const test of [everyQos, retained, wills, sessions, reconnection])
             await attempt(`${name}: ${test.name}`, () => test(v, name));
-    for (const test of [properties, willProperties, options, takeover, requestResponse, shared])
+    for (const test of [properties, willProperties, options, takeover, requestResponse, shared, webSocket])
         await attempt(test.name, test);
     same(await broker.end('SIGTERM'), 0, 'the broker ends in order');
 }
