@@ -224,10 +224,13 @@ protocol() {
         ok "not where a certificate is required, $v"
         rm -f "$work/session$v"
     done
-    # CONNECT, and PINGREQ after new keys (K): PINGRESP must come.
-    (printf '\020\014\000\004MQTT\004\002\000\074\000\000'; sleep 0.5; printf 'K\n'; sleep 0.5; printf '\300\000'; sleep 0.5) |
+    # CONNECT, and PINGREQ after new keys (K, which counts only when it comes alone): PINGRESP must come.
+    : >"$work/update"
+    (printf '\020\014\000\004MQTT\004\002\000\074\000\000'
+     until_true 10 env LC_ALL=C grep -qaP '\x20\x02' "$work/update"
+     printf 'K\n'; sleep 1; printf '\300\000'; until_true 5 env LC_ALL=C grep -qaP '\xd0\x00' "$work/update") |
         ssl tls -tls1_3 >"$work/update" &
-    until_true 5 env LC_ALL=C grep -qaP '\xd0\x00' "$work/update"
+    until_true 20 env LC_ALL=C grep -qaP '\xd0\x00' "$work/update"
     ok "new keys (KeyUpdate)"
     (sleep 0.5; printf 'R\n'; sleep 1) | ssl tls -tls1_2 >/dev/null
     until_true 5 has "$log" "reading: "
