@@ -468,6 +468,7 @@ void broker_turn(struct broker *b)
     journal_turn(b);
     conn_flush(b);
     conn_reap(b);
+    retain_turn(b);
     journal_arm(b);
     if (mem_large_freed != b->large_freed && !timer_armed(&b->trim))
         timer_arm(&b->wheel, &b->trim, b->now_ms + TRIM_MS);

@@ -109,7 +109,7 @@ struct conn {
     uint16_t alias_out_max;     /* topic aliases we may use towards the client */
     uint32_t max_packet;        /* largest packet the client takes; UINT32_MAX: any */
     uint32_t last_rx_ms;        /* when the last packet came, lower 32 bits: no keep alive is longer than two days */
-    struct walk *walk;          /* retained messages still to be sent, one entry a filter */
+    struct walks *walks;        /* retained messages still to be sent; NULL: none. retain.c */
     struct rare *rare;          /* never NULL; rare_none, which is not written, until conn_rare() */
     char peer[];                /* "192.0.2.7:51234", "[2001:db8::1]:51234", "unix" */
 };

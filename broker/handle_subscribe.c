@@ -140,7 +140,7 @@ static void send_retained(struct broker *b, struct conn *c, const struct subscri
         sub = subs_find(&b->subs, c->session, filter);
         if (sub == NULL)
             continue;
-        retain_send(b, c->session, filter, sub, a->seq);
+        retain_send(b, sub, a->seq);
         sys_subscribed(b, c->session, filter, sub->subid);
     }
 }
@@ -175,6 +175,8 @@ enum reason handle_subscribe(struct broker *b, struct conn *c, const struct fram
 
     if (r != R_OK)
         return r;
+    if (suback_size((enum version)c->version, s.count, (struct view){ NULL, 0 }) > c->max_packet)
+        return R_PACKET_TOO_LARGE;                              /* [MQTT5-3.1.2-24] */
     a.codes = mem_zero(MEM_OTHER, s.count);
     a.send_retained = mem_zero(MEM_OTHER, s.count * sizeof *a.send_retained);
     buf = room(c, f);
@@ -223,6 +225,8 @@ enum reason handle_unsubscribe(struct broker *b, struct conn *c, const struct fr
 
     if (r != R_OK)
         return r;
+    if (unsuback_size((enum version)c->version, s.count, (struct view){ NULL, 0 }) > c->max_packet)
+        return R_PACKET_TOO_LARGE;                              /* [MQTT5-3.1.2-24] */
     a.codes = mem_zero(MEM_OTHER, s.count);
     buf = room(c, f);
     r = a.codes != NULL && buf != NULL ? unsubscribe(b, c, &s, &a, buf) : R_UNSPECIFIED;

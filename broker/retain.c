@@ -4,6 +4,10 @@
  * so that a filter with a million retained messages stops nobody else and needs no room in a queue. What is replaced or
  * removed before the walk comes to it is left out: the subscription has brought what replaced it, and nobody may get
  * the older value behind the newer one.
+ *
+ * A subscription has one walk at most; who subscribes again begins it anew. That, and those behind the first ones where
+ * many subscriptions of a connection have one, are collected when it is their turn: so the same filter again and again,
+ * or many that match the same messages, cost neither a long turn nor room for each.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/retain.h"
 
@@ -21,6 +25,10 @@
 #define WALK_QUEUE 50
 /* Bytes that may wait to be written, whatever retained_memory says. */
 #define UNWRITTEN_LEAST 65536
+/* While a connection's walks refer to fewer messages than this, the next one is collected at once; */
+#define COLLECT_MOST 10000
+/* unless so many topics were looked at in this turn. */
+#define COLLECT_TURN 20000
 
 struct retained_expiry {
     struct timer timer;
@@ -28,12 +36,19 @@ struct retained_expiry {
 };
 
 struct walk {
-    struct walk *next;
+    struct sub *sub;                /* NULL: it has ended. Not NULL: sub->walk is the place in walks.v, plus one */
     struct retained **v;            /* a reference each */
     size_t n, at, cap;
     uint64_t seq;                   /* commit that the SUBACK waits for */
-    uint32_t subid;
-    uint8_t qos;
+    bool collected;
+};
+
+/* A connection's, in the order in which they are served. */
+struct walks {
+    uint32_t at, n, cap;            /* v[at..n) */
+    uint32_t live;                  /* of these, not ended; never 0 */
+    size_t held;                    /* references in all of them */
+    struct walk v[];
 };
 
 bool retain_init(struct retain *r, const struct hash_key *key)
@@ -362,42 +377,131 @@ static bool collect(void *arg, struct tree_node *n)
     return true;
 }
 
-static void walk_free(struct walk *w)
+static struct walk *walk_of(const struct sub *sub)
 {
+    return &sub->s->conn->walks->v[sub->walk - 1];
+}
+
+/* The one whose turn it is. */
+static struct walk *first_walk(struct walks *all)
+{
+    while (all->v[all->at].sub == NULL)
+        all->at++;
+    return &all->v[all->at];
+}
+
+/* All of what it has collected. */
+static void let_go(struct walks *all, struct walk *w)
+{
+    all->held -= w->n - w->at;
     while (w->at < w->n)
         unref(&w->v[w->at++]);
     mem_free(MEM_RETAIN, w->v);
-    mem_free(MEM_RETAIN, w);
+    *w = (struct walk){ .sub = w->sub, .seq = w->seq };
 }
 
-void retain_send(struct broker *b, struct session *s, struct view filter, const struct sub *sub, uint64_t seq)
+static void walk_end(struct conn *c, struct walk *w)
 {
-    struct walk *w = mem_zero(MEM_RETAIN, sizeof *w), **end = &s->conn->walk;
-    struct collecting q = { w, w == NULL };
-
-    if (w != NULL) {
-        w->seq = seq;
-        w->qos = sub->qos;
-        w->subid = sub->subid;
-        tree_match_filter(&b->retain.tree, filter, collect, &q);
-    }
-    if (q.no_memory)
-        conn_close(b, s->conn, CLOSE_NO_MEMORY);
-    if (w == NULL)
+    let_go(c->walks, w);
+    w->sub->walk = 0;
+    w->sub = NULL;
+    if (--c->walks->live > 0)
         return;
-    if (w->n == 0) {
-        walk_free(w);
-        return;
-    }
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = w;
-    conn_dirty(b, s->conn);
+    mem_free(MEM_RETAIN, c->walks);
+    c->walks = NULL;
 }
 
-static uint8_t walk_qos(const struct walk *w, const struct retained *r)
+/* The places of those that have ended are used again. */
+static void close_gaps(struct walks *all)
 {
-    return r->qos < w->qos ? (uint8_t)r->qos : w->qos;
+    uint32_t n = 0;
+
+    for (uint32_t i = all->at; i < all->n; i++)
+        if (all->v[i].sub != NULL) {
+            all->v[n++] = all->v[i];
+            all->v[n - 1].sub->walk = n & SUB_WALK_MAX;
+        }
+    all->at = 0;
+    all->n = n;
+}
+
+static bool walks_room(struct conn *c)
+{
+    struct walks *all = c->walks;
+    uint32_t cap = all != NULL ? all->cap * 2 : 1;
+
+    if (all != NULL && all->n < all->cap)
+        return true;
+    if (all != NULL && all->live <= all->cap / 2) {
+        close_gaps(all);
+        return true;
+    }
+    if (cap > SUB_WALK_MAX)
+        return false;
+    all = mem_grow(MEM_RETAIN, all, sizeof *all + cap * sizeof all->v[0]);
+    if (all == NULL)
+        return false;
+    if (c->walks == NULL)
+        *all = (struct walks){ .n = 0 };
+    all->cap = cap;
+    c->walks = all;
+    return true;
+}
+
+/* NULL: no memory. */
+static struct walk *walk_add(struct conn *c, struct sub *sub)
+{
+    struct walks *all;
+
+    if (!walks_room(c))
+        return NULL;
+    all = c->walks;
+    all->v[all->n] = (struct walk){ .sub = sub };
+    sub->walk = ++all->n & SUB_WALK_MAX;
+    all->live++;
+    return &all->v[all->n - 1];
+}
+
+/* false: no memory for all of it. */
+static bool collect_all(struct broker *b, struct walks *all, struct walk *w)
+{
+    struct collecting q = { w, false };
+
+    b->retain.looked += tree_match_filter(&b->retain.tree, filter_text(w->sub->filter), collect, &q);
+    all->held += w->n;
+    w->collected = true;
+    return !q.no_memory;
+}
+
+void walk_drop(struct sub *sub)
+{
+    if (sub->walk != 0)
+        walk_end(sub->s->conn, walk_of(sub));
+}
+
+void retain_send(struct broker *b, struct sub *sub, uint64_t seq)
+{
+    struct conn *c = sub->s->conn;
+    bool again = sub->walk != 0;
+    struct walk *w = again ? walk_of(sub) : walk_add(c, sub);
+
+    if (w == NULL) {
+        conn_close(b, c, CLOSE_NO_MEMORY);
+        return;
+    }
+    let_go(c->walks, w);
+    w->seq = seq;
+    if (!again && c->walks->held < COLLECT_MOST && b->retain.looked < COLLECT_TURN && !collect_all(b, c->walks, w))
+        conn_close(b, c, CLOSE_NO_MEMORY);
+    if (w->collected && w->n == 0)
+        walk_end(c, w);
+    else
+        conn_dirty(b, c);
+}
+
+static uint8_t walk_qos(const struct broker *b, const struct walk *w, unsigned qos)
+{
+    return qos < w->sub->qos && !b->cfg->upgrade_outgoing_qos ? (uint8_t)qos : w->sub->qos;
 }
 
 /* May it be worth reading? Asked only for what is not in RAM. */
@@ -412,102 +516,166 @@ static bool may_want(const struct session *s, const struct retained *r)
     return auth_may_read(s, (struct view){ topic, len });
 }
 
+/* [MQTT5-3.8.3-3] */
+static bool own(const struct session *s, const struct msg *m)
+{
+    return m->from != NULL && view_same(ident_id(m->from), ident_id(s->ident));
+}
+
 static void deliver(struct broker *b, struct session *s, const struct walk *w, struct msg *m)
 {
     struct incoming in = incoming_from(m);
     uint8_t ids[8];
     struct writer out = wr_make(ids, sizeof ids);
 
-    if (w->subid != 0)
-        props_write_num(&out, PROP_SUBSCRIPTION_ID, w->subid);
-    if (!msg_expired(m, b->now_ms) && auth_may_read(s, in.topic) && auth_source_allowed(b, s, m))
-        session_deliver(b, s, &in, m->qos < w->qos ? m->qos : w->qos, true,
-                        (struct view){ ids, (size_t)(out.p - ids) }, NULL);
+    if (w->sub->subid != 0)
+        props_write_num(&out, PROP_SUBSCRIPTION_ID, w->sub->subid);
+    if (!msg_expired(m, b->now_ms) && auth_may_read(s, in.topic) && auth_source_allowed(b, s, m) &&
+        !(w->sub->no_local && own(s, m)))
+        session_deliver(b, s, &in, walk_qos(b, w, m->qos), true, (struct view){ ids, (size_t)(out.p - ids) }, NULL);
     incoming_done(&in);
 }
 
-static void send_one(struct broker *b, struct session *s, struct walk *w)
+static struct retained *next_of(struct walks *all, struct walk *w)
 {
-    struct retained *r = w->v[w->at++];
+    all->held--;
+    return w->v[w->at++];
+}
+
+static void send_one(struct broker *b, struct conn *c, struct walk *w)
+{
+    struct retained *r = next_of(c->walks, w);
     struct msg *m = NULL;
 
-    if (r->node != NULL && (r->msg != NULL || may_want(s, r)))
+    if (r->node != NULL && (r->msg != NULL || may_want(c->session, r)))
         m = message(b, r);
     if (m != NULL)
-        deliver(b, s, w, m);
+        deliver(b, c->session, w, m);
     msg_unref(&m);
     unref(&r);
 }
 
 bool retain_walk_ready(const struct broker *b, const struct conn *c)
 {
-    return c->walk != NULL && c->session != NULL && !conn_closing(c) &&
-           journal_is_durable(&b->journal, c->walk->seq) && c->out.bytes <= broker_write_limit(b) / 2 &&
-           session_waiting(c->session) <= WALK_QUEUE;
+    return c->walks != NULL && c->session != NULL && !conn_closing(c) &&
+           journal_is_durable(&b->journal, first_walk(c->walks)->seq) &&
+           c->out.bytes <= broker_write_limit(b) / 2 && session_waiting(c->session) <= WALK_QUEUE;
+}
+
+void retain_turn(struct broker *b)
+{
+    b->retain.looked = 0;
 }
 
 void retain_walk(struct broker *b, struct conn *c)
 {
     uint64_t reads = b->retain.reads + WALK_READS;
 
-    for (unsigned sent = 0; sent < WALK_BATCH && b->retain.reads < reads && retain_walk_ready(b, c); sent++) {
-        struct walk *w = c->walk;
+    for (size_t work = 0; work < WALK_BATCH && b->retain.reads < reads && retain_walk_ready(b, c); work++) {
+        struct walk *w = first_walk(c->walks);
 
-        send_one(b, c->session, w);
-        if (w->at == w->n) {
-            c->walk = w->next;
-            walk_free(w);
+        if (!w->collected && b->retain.looked >= COLLECT_TURN)
+            return;
+        if (!w->collected && !collect_all(b, c->walks, w)) {
+            conn_close(b, c, CLOSE_NO_MEMORY);
+            return;
         }
+        if (w->at < w->n)
+            send_one(b, c, w);
+        if (w->at == w->n)
+            walk_end(c, w);
     }
 }
 
-/* What a full queue will not take need not be read. */
-static void skip_rest(struct broker *b, struct session *s, struct walk *w)
+/* ---- the end of a connection, for a session that stays ---- */
+
+/* Nobody will read it; it is counted. */
+static void skip(struct conn *c, struct walk *w, size_t n, uint32_t *dropped)
 {
-    uint32_t n = 0;
+    while (n-- > 0) {
+        struct retained *r = next_of(c->walks, w);
 
-    for (; w->at < w->n; w->at++) {
-        n += w->v[w->at]->node != NULL && may_want(s, w->v[w->at]);
-        unref(&w->v[w->at]);
+        *dropped += r->node != NULL && may_want(c->session, r);
+        unref(&r);
     }
-    if (n > 0)
-        session_drop_unseen(b, s, n);
 }
 
-/* QoS 0 is not queued. */
-static void skip_qos0(const struct broker *b, struct walk *w)
+/* QoS 0 is not queued, and neither is what has gone. */
+static void leave_out(const struct broker *b, struct walks *all, struct walk *w)
 {
     size_t n = w->at;
 
     for (size_t i = w->at; i < w->n; i++)
-        if (walk_qos(w, w->v[i]) > 0 || b->cfg->queue_qos0_messages)
+        if (w->v[i]->node != NULL && (walk_qos(b, w, w->v[i]->qos) > 0 || b->cfg->queue_qos0_messages))
             w->v[n++] = w->v[i];
         else
             unref(&w->v[i]);
+    all->held -= w->n - n;
     w->n = n;
+}
+
+/* What others behind it would push out of the queue again need not go in. Of walks not yet collected that fall to it
+ * nobody knows how many messages they have. */
+static void skip_oldest(struct broker *b, struct conn *c, uint32_t *dropped)
+{
+    size_t max = b->cfg->max_queued_messages, have = 0;
+
+    for (uint32_t i = c->walks->n; i-- > c->walks->at;) {
+        struct walk *w = &c->walks->v[i];
+
+        if (w->sub == NULL)
+            continue;
+        if (have < max && !w->collected)
+            collect_all(b, c->walks, w);
+        leave_out(b, c->walks, w);
+        have += w->n - w->at;
+        if (have > max)
+            skip(c, w, have - max < w->n - w->at ? have - max : w->n - w->at, dropped);
+        have = have < max ? have : max;
+        if (w->at == w->n && c->walks->live > 1)
+            walk_end(c, w);
+    }
 }
 
 void walk_finish(struct broker *b, struct conn *c)
 {
-    while (c->walk != NULL) {
-        struct walk *w = c->walk;
+    bool stays = c->session != NULL && c->session->durable;
+    uint32_t dropped = 0;
 
-        if (c->session != NULL && c->session->durable) {
-            skip_qos0(b, w);
-            while (w->at < w->n && !session_full(b, c->session))
-                send_one(b, c->session, w);
-            skip_rest(b, c->session, w);
-        }
-        c->walk = w->next;
-        walk_free(w);
+    if (c->walks != NULL && stays && b->cfg->queue_full == QUEUE_FULL_DROP_OLDEST && b->cfg->max_queued_messages > 0)
+        skip_oldest(b, c, &dropped);
+    while (c->walks != NULL) {
+        struct walk *w = first_walk(c->walks);
+
+        if (stays && !w->collected && !session_full(b, c->session))
+            collect_all(b, c->walks, w);
+        leave_out(b, c->walks, w);
+        while (stays && w->at < w->n && !session_full(b, c->session))
+            send_one(b, c, w);
+        if (stays)
+            skip(c, w, w->n - w->at, &dropped);
+        walk_end(c, w);
     }
+    if (dropped > 0)
+        session_drop_unseen(b, c->session, dropped);
 }
 
 void retain_each_waiting(const struct conn *c, void (*one)(void *, const struct retained *), void *arg)
 {
-    for (const struct walk *w = c->walk; w != NULL; w = w->next)
-        for (size_t i = w->at; i < w->n; i++)
-            one(arg, w->v[i]);
+    const struct walks *all = c->walks;
+    uint32_t live = 0;
+    size_t held = 0;
+
+    for (uint32_t i = all != NULL ? all->at : 0; all != NULL && i < all->n; i++) {
+        const struct walk *w = &all->v[i];
+
+        assert(w->sub == NULL || (w->sub->walk == i + 1 && w->sub->s->conn == c));
+        live += w->sub != NULL;
+        held += w->n - w->at;
+        for (size_t k = w->at; k < w->n; k++)
+            one(arg, w->v[k]);
+    }
+    assert(all == NULL || (all->live == live && live > 0 && all->held == held));
 }
 
 uint32_t retain_clear(struct broker *b, struct view filter)

@@ -17,7 +17,6 @@ struct broker;
 struct conn;
 struct session;
 struct sub;
-struct walk;
 
 struct retained {
     struct tree_node *node;         /* its topic; node->value points back here. NULL: gone, but walks refer to it */
@@ -39,6 +38,7 @@ struct retain {
     uint64_t bytes;                 /* topic + payload + properties of all */
     uint64_t ram_bytes, kept_bytes; /* taken by messages in RAM; of these, by those in kept */
     uint64_t reads;                 /* from the store */
+    size_t looked;                  /* topics that filters were compared with in this turn, for new subscribers */
     struct log_limit limit;
 };
 
@@ -59,15 +59,20 @@ void retain_stored(struct broker *b, struct retained *r);
 void retain_trim(struct broker *b);
 /* Does what is not yet written take so much that it should be written soon? */
 bool retain_presses(const struct broker *b);
-/* Sends the retained messages that match to the session's connection, some each turn, once commit seq is durable. */
-void retain_send(struct broker *b, struct session *s, struct view filter, const struct sub *sub, uint64_t seq);
+/* Sends the retained messages that the subscription matches (no shared one) to its connection, some each turn, once
+ * commit seq is durable. If that is under way already, it begins anew. */
+void retain_send(struct broker *b, struct sub *sub, uint64_t seq);
+/* The subscription goes: what of that is not yet sent is not. */
+void walk_drop(struct sub *sub);
+/* A turn begins. */
+void retain_turn(struct broker *b);
 /* Goes on with that. */
 void retain_walk(struct broker *b, struct conn *c);
 /* Is there more that can be sent now? */
 bool retain_walk_ready(const struct broker *b, const struct conn *c);
 /* The connection goes: what a durable session has not got yet is queued for it. */
 void walk_finish(struct broker *b, struct conn *c);
-/* What the connection's walks still refer to, for checks. */
+/* What the connection's walks still refer to, for checks; asserts that they are sound. */
 void retain_each_waiting(const struct conn *c, void (*one)(void *arg, const struct retained *r), void *arg);
 /* Clears every retained message that the filter matches; how many. */
 uint32_t retain_clear(struct broker *b, struct view filter);

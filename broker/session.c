@@ -306,6 +306,7 @@ void session_free(struct broker *b, struct session *s)
     s->ending = true;
     if (s->conn != NULL) {
         s->conn->session = NULL;
+        walk_finish(b, s->conn);
         s->conn = NULL;
         b->sessions.online--;
     }

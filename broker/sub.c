@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "broker/sub.h"
 
+#include "broker/retain.h"
 #include "broker/session.h"
 #include "proto/props.h"
 #include "proto/topic.h"
@@ -122,11 +123,11 @@ static bool set_options(struct sub *sub, const struct sub_options *o)
     bool same = sub->qos == o->qos && sub->retain_handling == o->retain_handling && sub->no_local == o->no_local &&
                 sub->retain_as_published == o->retain_as_published && sub->subid == o->subid;
 
-    sub->qos = o->qos;
-    sub->retain_handling = o->retain_handling;
+    sub->qos = o->qos & 3u;
+    sub->retain_handling = o->retain_handling & 3u;
     sub->no_local = o->no_local;
     sub->retain_as_published = o->retain_as_published;
-    sub->subid = o->subid;
+    sub->subid = o->subid & SUBID_MAX;
     return same;
 }
 
@@ -178,6 +179,7 @@ enum sub_result subs_add(struct subs *t, struct session *s, struct view filter, 
 
 static void sub_free(struct subs *t, struct sub *sub)
 {
+    walk_drop(sub);
     ring_unlink(&sub->s->subs, &sub->by_session);
     sub->s->sub_count--;
     t->count--;

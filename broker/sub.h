@@ -25,10 +25,13 @@ struct sub {
         struct filter *filter;
         struct share *share;        /* shared */
     };
-    uint32_t subid;                 /* Subscription Identifier, 0: none */
-    uint8_t qos, retain_handling;
-    bool no_local : 1, retain_as_published : 1, shared : 1;
+    uint32_t subid : 28;            /* Subscription Identifier, 0: none */
+    uint32_t qos : 2, retain_handling : 2;
+    uint32_t walk : 29;             /* its retained messages are on their way, see retain.c; 0: no */
+    uint32_t no_local : 1, retain_as_published : 1, shared : 1;
 };
+#define SUBID_MAX    268435455u     /* a Variable Byte Integer */
+#define SUB_WALK_MAX 0x1FFFFFFFu
 _Static_assert(sizeof(struct sub) <= 56, "there can be 1,000,000 of these");
 
 struct sub_options {

@@ -266,11 +266,13 @@ static struct tree_node *preorder(const struct tree_node *top, struct tree_node 
     return n == top ? NULL : n->next;
 }
 
-static bool hit_subtree(struct tree_node *top, bool skip_dollar, bool (*hit)(void *, struct tree_node *), void *arg)
+static bool hit_subtree(struct tree_node *top, bool skip_dollar, bool (*hit)(void *, struct tree_node *), void *arg,
+                        size_t *looked)
 {
     struct tree_node *n = top;
 
     while (n != NULL) {
+        ++*looked;
         if (skip_dollar && n->parent == top && n->len > 0 && n->level[0] == '$') {
             while (n != top && n->next == NULL)
                 n = n->parent;
@@ -286,21 +288,22 @@ static bool hit_subtree(struct tree_node *top, bool skip_dollar, bool (*hit)(voi
 
 /* '+' over the children of a node needs a way back: the sibling links are it, so the stack holds the filter's
  * position only, one entry per level. */
-void tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(void *, struct tree_node *), void *arg)
+size_t tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(void *, struct tree_node *), void *arg)
 {
-    size_t levels = topic_levels(filter), at = 0;
+    size_t levels = topic_levels(filter), at = 0, looked = 0;
     struct view *part = mem_alloc(MEM_OTHER, levels * sizeof *part), rest = filter;
     struct tree_node *n = t->root;
 
     if (part == NULL)
-        return;
+        return 0;
     for (size_t i = 0; i < levels; i++)
         topic_next_level(&rest, &part[i]);
     for (;;) {
         bool descend = false;
 
+        looked++;
         if (at < levels && part[at].len == 1 && part[at].p[0] == '#') {
-            if (!hit_subtree(n, at == 0, hit, arg))
+            if (!hit_subtree(n, at == 0, hit, arg, &looked))
                 break;
         } else if (at == levels) {
             if (n->value != NULL && !hit(arg, n))
@@ -343,4 +346,5 @@ void tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(voi
     }
 done:
     mem_free(MEM_OTHER, part);
+    return looked;
 }

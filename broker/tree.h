@@ -49,7 +49,7 @@ size_t tree_path(const struct tree_node *n, uint8_t *buf, size_t cap);
  * No recursion; stack bounded by the depth of the name. */
 void tree_match_name(const struct tree *t, struct view name, void (*hit)(void *arg, void *value), void *arg);
 /* Calls hit(node) for every node with a value whose path, read as a topic name, is matched by the filter (no $share).
- * hit() must not change the tree. Stops early when it returns false. */
-void tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(void *arg, struct tree_node *n), void *arg);
+ * hit() must not change the tree. Stops early when it returns false. Returns how many nodes were looked at. */
+size_t tree_match_filter(const struct tree *t, struct view filter, bool (*hit)(void *arg, struct tree_node *n), void *arg);
 
 #endif
