@@ -148,7 +148,7 @@ void delivery_done(struct broker *b, struct delivery *d)
     unlink_and_free(b, d);
     if (f->next != &f->window || s->backlog > 0 || !list_empty(&f->tail))
         session_wake(b, s);
-    if (s->conn != NULL && s->conn->walk != NULL)
+    if (s->conn != NULL && s->conn->walks != NULL)
         conn_dirty(b, s->conn);
 }
 
@@ -178,7 +178,7 @@ static struct delivery *delivery_new(struct session *s, struct msg *m, struct vi
             return NULL;
         }
         memcpy(d->subids, subids.p, subids.len);
-        d->subids_len = (uint16_t)subids.len;
+        d->subids_len = (uint32_t)subids.len;
     }
     list_init(&d->order);
     list_init(&d->mark);
@@ -226,6 +226,16 @@ static bool window_open(const struct broker *b, const struct session *s, uint64_
            f->inflight_bytes + bytes <= b->cfg->max_inflight_bytes;
 }
 
+/* Will the pump, at the end of this turn, send all that waits and this message too? Then none of it waits. */
+static bool pump_takes_all(const struct broker *b, const struct session *s, uint64_t bytes)
+{
+    const struct flow *f = s->flow;
+
+    return session_online(s) && s->backlog == 0 && f->inflight + f->queued < inflight_limit(b, s) &&
+           (b->cfg->max_inflight_bytes == 0 ||
+            f->inflight_bytes + s->queued_bytes + bytes <= b->cfg->max_inflight_bytes);
+}
+
 static bool queue_full(const struct broker *b, const struct session *s, uint64_t bytes)
 {
     uint64_t max = b->cfg->max_queued_messages;
@@ -235,7 +245,9 @@ static bool queue_full(const struct broker *b, const struct session *s, uint64_t
         max += inflight_limit(b, s) - s->flow->inflight;
     if (max > 0 && session_waiting(s) >= max)
         return true;
-    return b->cfg->max_queued_bytes > 0 && s->queued_bytes + bytes > b->cfg->max_queued_bytes;
+    if (b->cfg->max_queued_bytes == 0 || s->queued_bytes + bytes <= b->cfg->max_queued_bytes)
+        return false;
+    return !pump_takes_all(b, s, bytes);
 }
 
 bool session_full(const struct broker *b, const struct session *s)
@@ -301,13 +313,19 @@ static bool drop_oldest(struct broker *b, struct session *s)
     return false;
 }
 
+/* What is larger than the whole queue gains nothing by emptying it. */
+static bool may_fit(const struct broker *b, uint64_t bytes)
+{
+    return b->cfg->max_queued_bytes == 0 || bytes <= b->cfg->max_queued_bytes;
+}
+
 /* false: the new message is the one to go. */
 static bool make_room(struct broker *b, struct session *s, const struct incoming *in)
 {
     uint64_t bytes = in->topic.len + in->props.len + in->payload.len;
 
     while (queue_full(b, s, bytes)) {
-        if (b->cfg->queue_full == QUEUE_FULL_DROP_OLDEST && drop_oldest(b, s))
+        if (b->cfg->queue_full == QUEUE_FULL_DROP_OLDEST && may_fit(b, bytes) && drop_oldest(b, s))
             continue;
         if (b->cfg->queue_full == QUEUE_FULL_DISCONNECT && session_online(s))
             conn_close(b, s->conn, CLOSE_QUEUE_FULL);
@@ -363,7 +381,8 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
     struct delivery *d;
     struct msg *m;
 
-    if (qos == 0 && session_online(s))
+    /* Where QoS 0 is queued, it may not overtake its like. [MQTT311-4.6.0-6], [MQTT5-4.6.0-5] */
+    if (qos == 0 && session_online(s) && !(b->cfg->queue_qos0_messages && s->durable && session_waiting(s) > 0))
         return deliver_now(b, s, in, retain, subids);
     if (qos == 0 && !(b->cfg->queue_qos0_messages && s->durable))
         return false;
@@ -408,7 +427,7 @@ bool session_deliver(struct broker *b, struct session *s, struct incoming *in, u
 struct paging {
     struct broker *b;
     struct session *s;
-    unsigned rows, skipped;
+    unsigned rows, skipped, gone;
     bool no_memory;
 };
 
@@ -459,6 +478,14 @@ static int paged(void *arg, const struct persist_queue *q, const struct persist_
     struct flow *f = flow_get(s);
     struct delivery *d;
 
+    if (f != NULL && fits && q->state == PERSIST_QUEUED && journal_drops_oldest(&p->b->journal, s)) {
+        p->no_memory = !journal_drop_fetched(p->b, s, q);
+        if (p->no_memory)
+            return 1;
+        f->paged_position = q->position;
+        p->gone++;
+        return 0;
+    }
     if (f == NULL || (fits && !delivery_restore(p->b, s, q, m))) {
         p->no_memory = true;
         return 1;
@@ -513,8 +540,6 @@ static struct delivery *refill(struct broker *b, struct session *s)
     if (s->backlog > 0) {
         enum persist_rc rc;
 
-        if (journal_drops_oldest(&b->journal, s))
-            journal_commit_now(b);      /* or what is to be dropped would be fetched */
         rc = persist_queue_page(b->journal.db, s->db_id, s->flow->paged_position, PAGE_ROWS, PAGE_BYTES, paged, &p);
         if (rc != PERSIST_OK) {
             log_error("queue can't be read id=%s error=%s", log_q(s->ident->data, s->ident->id_len),
@@ -530,6 +555,8 @@ static struct delivery *refill(struct broker *b, struct session *s)
             log_warning("rows in the store break MQTT's rules and stay there id=%s rows=%u",
                         log_q(s->ident->data, s->ident->id_len), p.skipped);
             session_wake(b, s);         /* the page may have held nothing else */
+        } else if (p.gone > 0 && p.rows == 0) {
+            session_wake(b, s);
         } else if (p.rows == 0) {
             /* Rows that broke the rules, or were taken out by somebody else. */
             log_warning("rows missing in the store id=%s rows=%u", log_q(s->ident->data, s->ident->id_len), s->backlog);
@@ -583,6 +610,11 @@ static void first_send(struct broker *b, struct session *s, struct delivery *d)
 static void send_again(struct broker *b, struct session *s, struct delivery *d)
 {
     fly(s->flow, d);
+    if (d->qos == 2 && stored_session(b, s) && !d->stored) {    /* the store failed: it has never left */
+        journal_delivery_due(b, d);
+        conn_hold_publish(b, s->conn, d->pid, session_promise(b, s));
+        return;
+    }
     d->dup = true;
     if (d->state == RELEASED)
         conn_ack(b, s->conn, PKT_PUBREL, d->pid, R_OK, 0, NULL);
@@ -599,8 +631,8 @@ static void pump_one(struct broker *b, struct session *s, struct delivery *d)
     if (msg_expired(d->msg, b->now_ms)) {               /* [MQTT5-3.3.2-5] */
         drop(b, s, "expired", msg_topic(d->msg));
         delivery_done(b, d);
-    } else if (d->stored && !auth_may_read(s, msg_topic(d->msg))) {
-        delivery_done(b, d);                            /* allowed once, when it was queued */
+    } else if ((d->stored || d->msg->received_ms != (int64_t)b->now_ms) && !auth_may_read(s, msg_topic(d->msg))) {
+        delivery_done(b, d);                            /* allowed once, when it was queued in an earlier turn */
     } else if (d->qos == 0) {
         if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
             drop(b, s, "too-large", msg_topic(d->msg));

@@ -177,5 +177,5 @@ void estate_hand_on(struct broker *b)
         all_wait = all_wait && e->leaves && rows == 0;
         left -= cost < left ? cost : left;
     }
-    j->ended_waits = all_wait ? j->ended_waits + 1 : 0;
+    j->ended_waits = all_wait && j->ended.n > 0 ? j->ended_waits + 1 : 0;
 }

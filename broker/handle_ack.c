@@ -35,7 +35,11 @@ static enum reason on_pubrec(struct broker *b, struct conn *c, const struct ack 
 {
     struct delivery *d = session_inflight(c->session, a->packet_id);
 
-    if (d == NULL || !d->flying) {
+    /* What was in flight is going to be sent again under its id: PUBREL answers that PUBREC. No PUBLISH may follow a
+     * PUBREL. [MQTT311-4.3.3-1], [MQTT5-4.3.3-6] */
+    if ((d != NULL && !d->flying) || (d == NULL && c->session->parked > 0))
+        return R_OK;
+    if (d == NULL) {
         conn_ack(b, c, PKT_PUBREL, a->packet_id, c->version == MQTT_50 ? R_PACKET_ID_NOT_FOUND : R_OK, 0, NULL);
         return R_OK;
     }

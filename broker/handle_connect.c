@@ -217,12 +217,27 @@ static void take_over(struct broker *b, const struct session *s)
     conn_detach(b, old);
 }
 
+/* The commit that CONNACK waits for: it says that the session is there. mortal: the store must learn that the absence
+ * is over, or it ends the session by what it knows of the last time; longer: and how long it may be from now on. Before
+ * the first of what waits is sent, the store knows that from now on it may have been. */
+static uint64_t resume_promise(struct broker *b, struct session *s, bool mortal, bool longer)
+{
+    bool failing = journal_failing(&b->journal);
+
+    if (failing && s->backlog > 0)
+        return 0;               /* who fetches makes room in a store that is full */
+    if (longer || (!failing && (mortal || s->backlog > 0)))
+        return session_promise(b, s);
+    return s->promise_seq;
+}
+
 static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
 {
     uint32_t expiry_s = session_expiry_s(b, expiry_asked(&e->p));
     struct session *s = session_find(&b->sessions, e->id);
     struct view user = e->p.has_username ? e->p.username : (struct view){ NULL, 0 };
     struct ident *ident;
+    bool longer = false;
 
     if (s != NULL && !auth_may_take(b, c, s, user))
         return R_CLIENTID_NOT_VALID;
@@ -245,7 +260,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
             return R_SERVER_UNAVAILABLE;
         /* CONNACK promises a session that will be there. */
         if (s->durable)
-            e->seq = journal_next(b);
+            e->seq = session_promise(b, s);
     } else {
         if (!session_resume(b, s)) {
             ident_unref(&ident);
@@ -253,9 +268,8 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
         }
         ident_unref(&s->ident);
         s->ident = ident;
-        /* Before the first of what waits is sent, the store knows that from now on it may have been. */
-        if (s->backlog > 0 && !journal_failing(&b->journal))
-            e->seq = journal_next(b);
+        longer = expiry_s > s->expiry_s;
+        e->seq = resume_promise(b, s, longer || expiry_s != UINT32_MAX, longer);
     }
     s->version = (uint8_t)e->p.version;
     s->expiry_s = expiry_s;
@@ -265,7 +279,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     c->session = s;
     b->sessions.online++;
     session_wake(b, s);
-    journal_session_put(b, s, !e->session_present || expiry_s != UINT32_MAX);
+    journal_session_put(b, s, !e->session_present || longer || expiry_s != UINT32_MAX);
     return R_OK;
 }
 

@@ -39,7 +39,7 @@ static enum reason refuse(struct broker *b, struct conn *c, const struct publish
 }
 
 /* The topic behind an alias, or the alias for a topic [MQTT5-3.3.2-7..12]. */
-static enum reason resolve_alias(struct conn *c, struct publish *p)
+static enum reason resolve_alias(struct broker *b, struct conn *c, struct publish *p)
 {
     uint16_t alias = (uint16_t)props_num(&p->props, PROP_TOPIC_ALIAS, 0), max = c->listener->cfg->max_topic_alias;
 
@@ -47,6 +47,8 @@ static enum reason resolve_alias(struct conn *c, struct publish *p)
         return R_OK;
     if (alias > max && alias > alias_in_max(c->rare->aliases_in))      /* a reload does not take back what was said */
         return R_TOPIC_ALIAS_INVALID;
+    if (p->topic.len > 0 && shed(b, SHED_MESSAGES))
+        return R_QUOTA_EXCEEDED;
     if (p->topic.len > 0)
         return conn_rare(c) != NULL && alias_in_set(&c->rare->aliases_in, max, alias, p->topic) ? R_OK : R_UNSPECIFIED;
     p->topic = alias_in_get(c->rare->aliases_in, alias);
@@ -192,7 +194,7 @@ enum reason handle_publish(struct broker *b, struct conn *c, const struct frame 
         return refuse(b, c, &p, r);
     r = check(b, c, &p);
     if (r == R_OK && c->version == MQTT_50)
-        r = resolve_alias(c, &p);
+        r = resolve_alias(b, c, &p);
     if (r != R_OK)
         return r;
     if (p.qos == 2 && idset_has(&c->session->flow->inbound, p.packet_id)) {

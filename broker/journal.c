@@ -324,6 +324,22 @@ bool journal_drops_oldest(const struct journal *j, const struct session *s)
     return false;
 }
 
+bool journal_drop_fetched(struct broker *b, struct session *s, const struct persist_queue *q)
+{
+    struct journal *j = &b->journal;
+    struct journal_oldest *o = j->drop_oldest.v;
+
+    if (!GROW(b, j->gone, 1))
+        return false;
+    while (o->s != s)
+        o++;
+    j->gone.v[j->gone.n++] = (struct journal_gone){ s->db_id, q->position, q->message_id, q->shared };
+    s->rows_seq = (uint32_t)(j->seq + 1);
+    s->queued_bytes += o->guess - q->bytes;
+    o->s = NULL;
+    return true;
+}
+
 static char *keep_text(struct view v, const char *behind, size_t *len)
 {
     size_t n = strlen(behind);
@@ -456,7 +472,7 @@ static bool commit(struct broker *b)
 
 bool journal_commit_now(struct broker *b)
 {
-    return !journal_on(&b->journal) || commit(b);
+    return !journal_on(&b->journal) || (!b->journal.broken && commit(b));
 }
 
 /* ---- durability ---- */
@@ -548,6 +564,9 @@ void journal_turn(struct broker *b)
     if (!journal_on(j) || j->broken)
         return;
     gather(b);
+    /* On a slow device the next sync begins as soon as one has ended: this is the time in between. */
+    if (j->upkeep && j->syncing == 0)
+        journal_upkeep(b);
     if (commit_at(b) <= b->now_ms) {
         if (j->failures == 0)
             estate_hand_on(b);

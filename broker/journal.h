@@ -55,7 +55,8 @@ struct journal_gone {
 
 /* A session that has ended, and whose queue goes in slices. */
 struct journal_ended {
-    int64_t id;                     /* 0: nothing is left */
+    int64_t id;
+    bool gone;                      /* nothing is left, if the commit succeeds */
     bool leaves;                    /* to other members of its groups, see estate.h */
     int64_t upto;                   /* rows up to here have been handed on */
     int64_t message_id;             /* of the last of these */
@@ -161,6 +162,8 @@ void journal_forget_session(struct broker *b, struct session *s);
 void journal_drop_oldest(struct broker *b, struct session *s, uint64_t guess);
 /* Is one of these still to be done? */
 bool journal_drops_oldest(const struct journal *j, const struct session *s);
+/* It is: this row, which was fetched, is that message, and the caller forgets it. false: no memory. */
+bool journal_drop_fetched(struct broker *b, struct session *s, const struct persist_queue *q);
 
 /* Lazily; soon false: it is written when there is a commit anyway, and causes none. */
 void journal_session_put(struct broker *b, struct session *s, bool soon);

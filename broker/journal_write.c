@@ -153,15 +153,17 @@ static enum persist_rc write_drops(struct journal *j)
 
 static enum persist_rc write_ended(struct journal *j, unsigned budget)
 {
+    for (size_t i = 0; i < j->ended.n; i++)
+        j->ended.v[i].gone = false;
     for (size_t i = 0; i < j->ended.n && budget > 0; i++) {
         bool more;
 
-        if (j->ended.v[i].leaves || j->ended.v[i].id == 0)
+        if (j->ended.v[i].leaves)
             continue;
         TRY(persist_session_del(j->db, j->ended.v[i].id, budget, &more));
         if (more)
             return PERSIST_OK;
-        j->ended.v[i].id = 0;       /* even if the commit fails: the row in the store says what is left */
+        j->ended.v[i].gone = true;
     }
     return PERSIST_OK;
 }
@@ -296,7 +298,7 @@ static void forget_ops(struct broker *b)
     size_t keep = 0;
 
     for (size_t i = 0; i < j->ended.n; i++)
-        if (j->ended.v[i].id != 0)
+        if (!j->ended.v[i].gone)
             j->ended.v[keep++] = j->ended.v[i];
     j->ended.n = keep;
     for (size_t i = 0; i < j->ops.n; i++) {

@@ -281,7 +281,7 @@ static enum persist_rc load(struct loading *l, const char **what)
     return rc;
 }
 
-static bool note_run(struct loading *l, uint64_t took_ms)
+static enum persist_rc note_run(struct loading *l, uint64_t took_ms)
 {
     struct broker *b = l->b;
     const struct persist_run run = {
@@ -291,12 +291,21 @@ static bool note_run(struct loading *l, uint64_t took_ms)
         .retained = b->retain.count, .expired = l->expired, .took_ms = (int64_t)took_ms,
     };
     struct persist *db = b->journal.db;
+    enum persist_rc rc = persist_begin(db);
 
-    if (persist_begin(db) == PERSIST_OK && persist_run_start(db, &run) == PERSIST_OK &&
-        persist_commit(db) == PERSIST_OK)
-        return true;
-    persist_rollback(db);
-    return false;
+    if (rc == PERSIST_OK)
+        rc = persist_run_start(db, &run);
+    if (rc == PERSIST_OK)
+        rc = persist_commit(db);
+    if (rc != PERSIST_OK)
+        persist_rollback(db);
+    if (rc == PERSIST_FULL) {           /* what is stored can be delivered, and that makes room */
+        log_error("the store is full: this start is not in its diary error=%s", log_qs(persist_error(db)));
+        rc = PERSIST_OK;
+    }
+    /* A run that was killed may have left commits that are in the file but not on the disk, and from here on what they
+     * hold counts as stored. */
+    return rc == PERSIST_OK && b->journal.async ? persist_sync_wait(db) : rc;
 }
 
 bool recover(struct broker *b, bool *damaged, char **why)
@@ -325,7 +334,7 @@ bool recover(struct broker *b, bool *damaged, char **why)
     log_notice("restored previous_end=%s sessions=%u subscriptions=%u queued=%" PRIu64 " retained=%u expired=%" PRIu64
                " bad_rows=%" PRIu64 " took_ms=%" PRIu64, ended, b->sessions.count, b->subs.count, l.queued, b->retain.count,
                l.expired, bad, clock_mono_ms() - began);
-    if (!note_run(&l, clock_mono_ms() - began)) {
+    if (note_run(&l, clock_mono_ms() - began) != PERSIST_OK) {
         if (asprintf(why, "%s can't be written: %s", b->cfg->store_path, persist_error(b->journal.db)) < 0)
             *why = NULL;
         return false;

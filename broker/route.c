@@ -76,12 +76,12 @@ static bool send_copy(struct broker *b, struct conn *c, const uint8_t *bytes, si
 }
 
 /* Writes the 5.0 properties that the broker adds. */
-static struct view extra_props(struct broker *b, struct conn *c, const struct send *p, struct publish_out *o,
-                               uint8_t *buf, size_t cap)
+static struct view extra_props(struct broker *b, struct conn *c, const struct send *p, bool with_alias,
+                               struct publish_out *o, uint8_t *buf, size_t cap)
 {
     struct writer w = wr_make(buf, cap);
 
-    if (c->alias_out_max > 0 && conn_rare(c) != NULL) {
+    if (with_alias && conn_rare(c) != NULL) {
         bool known;
         uint16_t alias = alias_out_use(&c->rare->aliases_out, c->alias_out_max, o->topic, &known);
 
@@ -141,20 +141,22 @@ bool send_publish(struct broker *b, struct conn *c, const struct send *p)
         .topic = { p->topic.p + mount, p->topic.len - mount }, .props = p->props,
         .payload_len = p->payload.len,
     };
-    bool sent;
+    bool sent, alias;
 
     if (slot != NULL && *slot_len > 0)
         return send_copy(b, c, slot, *slot_len, p->payload.len);
     if (c->version == MQTT_50) {
         /* Looked at first: a topic alias that was never sent must not count as known. */
-        o.props2.len = p->subids.len + (p->expires_ms != 0 ? 5u : 0u) + (c->alias_out_max > 0 ? 3u : 0u);
+        o.props2.len = p->subids.len + (p->expires_ms != 0 ? 5u : 0u);
         if (publish_size(&o) > c->max_packet)
             return false;
+        o.props2.len += 3;
+        alias = c->alias_out_max > 0 && publish_size(&o) <= c->max_packet;
         if (cap > sizeof small && (buf = mem_alloc(MEM_OTHER, cap)) == NULL) {
             conn_close(b, c, CLOSE_NO_MEMORY);
             return false;
         }
-        o.props2 = extra_props(b, c, p, &o, buf, cap);
+        o.props2 = extra_props(b, c, p, alias, &o, buf, cap);
     }
     sent = send_encoded(b, c, p, &o);
     if (buf != small)

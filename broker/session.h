@@ -48,7 +48,7 @@ struct delivery {
     struct share *share;            /* shared group it came by, NULL: none; holds a reference */
     int64_t position;
     uint8_t *subids;                /* encoded Subscription Identifier properties, or NULL; subids_len bytes */
-    uint16_t subids_len;
+    uint32_t subids_len;
     uint16_t pid;                   /* 0 while QUEUED */
     uint8_t state;                  /* enum delivery_state */
     uint8_t qos;

@@ -28,6 +28,7 @@ static void publish(struct broker *b, struct session *s)
     }
     in.received_ms = (int64_t)b->now_ms;
     in.origin = s;
+    in.moved = s->durable;                  /* the commit that takes the will out of the store holds what came of it */
     if (auth_allowed(b, s, ACCESS_WRITE, in.topic)) {
         log_debug("will published id=%s topic=%s", log_q(s->ident->data, s->ident->id_len),
                   log_q(in.topic.p, in.topic.len));

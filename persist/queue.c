@@ -75,7 +75,8 @@ enum persist_rc persist_queue_drop_oldest(struct persist *p, int64_t session_id,
     *found = false;
     if (st == NULL)
         return p->tx_rc;
-    sqlite3_bind_int64(st, 1, session_id);
+    sqlite3_bind_int64(st, 1, p->position_max);
+    sqlite3_bind_int64(st, 2, session_id);
     rc = sqlite3_step(st);
     if (rc == SQLITE_ROW) {
         *found = true;

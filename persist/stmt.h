@@ -94,7 +94,7 @@
                             " AND position <= ?3 ORDER BY position LIMIT ?2") \
     X(FILTERS,        HOT,  "SELECT topic_filter FROM subscription WHERE session_id = ?1") \
     X(QUEUE_OLDEST,   HOT,  "SELECT q.position, q.message_id, q.shared, " QUEUE_BYTES " FROM queue q" \
-                            " WHERE q.session_id = ?1 AND q.state = 0 ORDER BY q.position LIMIT 1") \
+                            " WHERE q.session_id = ?2 AND q.state = 0 AND " QUEUE_FIT " ORDER BY q.position LIMIT 1") \
     X(QUEUE_PAGE,     HOT,  "SELECT " MESSAGE_COLUMNS ", m.payload, q.position, q.message_id, q.qos, q.retain," \
                             " q.state, q.packet_id, q.shared, q.subscription_identifiers, " QUEUE_BYTES "," \
                             " m.message_id" \
