@@ -103,7 +103,8 @@ struct choice {
     X(persistence, commit_interval, MS, GLOBAL(commit_interval_ms), "20ms", 0, 60000, 0, NULL,                    \
       "shortest time between two commits; 0: no wait. 1s spares flash, and makes acknowledgements slower")        \
     X(persistence, max_size, SIZE, GLOBAL(store_max_bytes), "0", 0, UINT64_MAX / 2, FIXED, NULL,                  \
-      "largest size of the store; past it new work is refused as if the disk were full")                          \
+      "largest size of the store; past it new work is refused as if the disk were full. What makes room may take " \
+      "64 KiB more")                                                                                              \
     X(persistence, memory, SIZE, GLOBAL(store_cache_bytes), "1M", 65536, UINT64_C(1) << 40, FIXED, NULL,          \
       "SQLite's page cache")                                                                                      \
     X(persistence, retained_memory, SIZE, GLOBAL(retained_memory_bytes), "16M", 0, UINT64_MAX / 2, 0, NULL,       \

@@ -242,8 +242,8 @@ static enum persist_rc write_what_takes_away(struct broker *b)
     for (size_t i = 0; i < j->ops.n; i++)
         if (takes_away(&j->ops.v[i]))
             TRY(write_op(b, &j->ops.v[i], &budget));
-    TRY(write_states(j));
     TRY(write_gone(j));
+    TRY(write_states(j));
     TRY(write_ended(j, budget));
     return persist_commit(j->db);
 }
@@ -320,10 +320,15 @@ static void make_room(struct broker *b)
 {
     struct journal *j = &b->journal;
 
-    if (write_what_takes_away(b) != PERSIST_OK) {
+    enum persist_rc rc;
+
+    persist_reserve(j->db, true);       /* a row that was sent grows */
+    rc = write_what_takes_away(b);
+    if (rc != PERSIST_OK)
         persist_rollback(j->db);
+    persist_reserve(j->db, false);
+    if (rc != PERSIST_OK)
         return;
-    }
     while (!list_empty(&j->changed))
         written(b, LIST_ENTRY(j->changed.next, struct delivery, mark));
     forget_drops(j);

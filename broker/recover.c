@@ -291,15 +291,24 @@ static enum persist_rc note_run(struct loading *l, uint64_t took_ms)
         .retained = b->retain.count, .expired = l->expired, .took_ms = (int64_t)took_ms,
     };
     struct persist *db = b->journal.db;
-    enum persist_rc rc = persist_begin(db);
+    enum persist_rc rc;
 
+    /* What is stored can be delivered, and that makes room: nobody who fetches waits for a commit until then. */
+    if (persist_full(db)) {
+        b->journal.failures = 1;
+        b->journal.failed_since_ms = b->now_ms;
+        b->journal.last_rc = PERSIST_FULL;
+    }
+    persist_reserve(db, true);
+    rc = persist_begin(db);
     if (rc == PERSIST_OK)
         rc = persist_run_start(db, &run);
     if (rc == PERSIST_OK)
         rc = persist_commit(db);
     if (rc != PERSIST_OK)
         persist_rollback(db);
-    if (rc == PERSIST_FULL) {           /* what is stored can be delivered, and that makes room */
+    persist_reserve(db, false);
+    if (rc == PERSIST_FULL) {
         log_error("the store is full: this start is not in its diary error=%s", log_qs(persist_error(db)));
         rc = PERSIST_OK;
     }

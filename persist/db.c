@@ -507,6 +507,21 @@ void persist_shed(struct persist *p)
         sqlite3_db_release_memory(p->db);
 }
 
+/* A fraction of the smallest max_size that is of any use. */
+enum { RESERVE_PAGES = 16 };
+
+void persist_reserve(struct persist *p, bool use)
+{
+    if (p->o.max_bytes != 0)
+        set_number(p->db, "max_page_count", (int64_t)(p->o.max_bytes / DB_PAGE) + (use ? RESERVE_PAGES : 0));
+}
+
+bool persist_full(struct persist *p)
+{
+    return p->o.max_bytes != 0 && db_int(p->db, "PRAGMA freelist_count", 1, NULL) == 0 &&
+           db_int(p->db, "PRAGMA page_count", 0, NULL) >= (int64_t)(p->o.max_bytes / DB_PAGE);
+}
+
 void persist_rollback(struct persist *p)
 {
     if (!sqlite3_get_autocommit(p->db))

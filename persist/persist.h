@@ -87,6 +87,11 @@ const char *persist_error(const struct persist *p);
 enum persist_rc persist_begin(struct persist *p);     /* BEGIN IMMEDIATE, no waiting */
 enum persist_rc persist_commit(struct persist *p);
 void persist_rollback(struct persist *p);             /* harmless outside a transaction */
+/* Between transactions: what takes things away, and what delivers them, may use some pages beyond max_size. Without them
+ * a full store could not note that a message was sent, and never get rid of it. */
+void persist_reserve(struct persist *p, bool use);
+/* Has a store with max_size no page left? */
+bool persist_full(struct persist *p);
 
 /* Durability of commits when sync_commit is false. persist_sync_start() asks the kernel to make everything
  * committed so far durable without waiting; at most one is under way. persist_sync_fd() is an eventfd that becomes

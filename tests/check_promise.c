@@ -406,6 +406,37 @@ START_TEST(full_and_started)
 }
 END_TEST
 
+/* A store that is full to the last page gives what it holds, and then takes again: as it is, and after kill -9. */
+START_TEST(full_and_healed)
+{
+    unsigned waiting;
+
+    start(CRASH "max_size = 200K\n[limits]\nmax_queued_messages = 0\n");
+    join(SUB, &durable, "q", 1);
+    leave(SUB);
+    for (unsigned k = 1; k <= 3000 && lab.b->journal.failures <= 3; k++) {
+        if (lab.clients[PUB].c == NULL || lab.clients[PUB].c->paused)
+            come(PUB, &pub);
+        lab_publish(&lab, PUB, "q", k < 2000 ? 500 : 1, 1, false, (uint16_t)k, 0);
+        lab_pass(&lab, 40, 20);
+        lab_forget(&lab.clients[PUB]);
+    }
+    ck_assert_uint_gt(lab.b->journal.failures, 3);
+    if (_i == 1) {
+        lab_kill(&lab);
+        ck_assert_msg(lab_start(&lab), "%s", lab.why);
+    }
+    waiting = session_waiting(subscriber());
+    ck_assert_uint_gt(waiting, 100);
+    come(SUB, &durable);
+    ck_assert_uint_ge(fetch(), waiting);
+    come(PUB, &pub);
+    lab_publish(&lab, PUB, "q", 500, 1, false, 1, 0);
+    lab_pass(&lab, 3000, 50);
+    ck_assert_uint_eq(got(PUB, PKT_PUBACK), 1);
+}
+END_TEST
+
 /* drop-oldest gives up what it must for the new one to fit. One that never fits goes itself. */
 START_TEST(one_that_never_fits)
 {
@@ -596,6 +627,7 @@ int main(void)
     tcase_add_test(t, a_slow_device_has_a_short_log);
     tcase_add_loop_test(t, a_will_is_not_lost, 0, 2);
     tcase_add_test(t, full_and_started);
+    tcase_add_loop_test(t, full_and_healed, 0, 2);
     tcase_add_test(t, one_that_never_fits);
     tcase_add_test(t, rows_of_others_are_not_the_oldest);
     tcase_add_loop_test(t, dropped_while_locked, 0, 2);
