@@ -1,10 +1,11 @@
-/* What waits in the store: its bytes are counted right, whatever becomes of it.
+/* What waits in the store: its bytes are counted right, whatever becomes of it, and nothing of it is cut off.
  * SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
 #include "suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PUB, SUB, BYTES = 101 };      /* of each message: topic "t", 100 of payload */
 
@@ -174,6 +175,80 @@ START_TEST(log_after_a_reader)
 }
 END_TEST
 
+/* 'a' or '+' in each of its levels: all match one topic. */
+enum { LEVELS = 15, MANY = 16400, FILTER_LEN = LEVELS * 2 - 1 };
+static const char deep[] = "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a";
+
+/* All in one SUBSCRIBE, with the largest identifier. */
+static void subscribe_deep(void)
+{
+    const struct view id = { (const uint8_t *)"\x0B\xFF\xFF\xFF\x7F", 5 };
+    struct subscription *subs = calloc(MANY, sizeof *subs);
+    char *text = malloc(MANY * FILTER_LEN);
+    size_t cap;
+    struct writer w;
+    uint8_t *buf;
+
+    ck_assert(subs != NULL && text != NULL);
+    for (unsigned i = 0; i < MANY; i++) {
+        char *at = text + i * FILTER_LEN;
+
+        memcpy(at, deep, FILTER_LEN);
+        for (unsigned level = 0; level < LEVELS; level++)
+            if ((i >> level & 1) != 0)
+                at[level * 2] = '+';
+        subs[i] = (struct subscription){ .filter = { (const uint8_t *)at, FILTER_LEN }, .qos = 1 };
+    }
+    cap = subscribe_size(MQTT_50, subs, MANY, id);
+    buf = malloc(cap);
+    ck_assert_ptr_nonnull(buf);
+    w = wr_make(buf, cap);
+    subscribe_encode(MQTT_50, 1, subs, MANY, id, &w);
+    ck_assert(!w.bad);
+    lab_send(&lab, SUB, buf, (size_t)(w.p - buf));
+    free(buf);
+    free(text);
+    free(subs);
+}
+
+/* More identifiers than a length of 16 bits can tell, once for a subscriber that is there and once for one that comes
+ * back after a kill: all of them come. [MQTT5-3.3.4-4] */
+START_TEST(identifiers_of_many_subscriptions)
+{
+    static const struct lab_connect lasting = { .id = "sub", .version = MQTT_50, .expiry_s = UINT32_MAX };
+    const struct lab_client *c = &lab.clients[SUB];
+    struct view in;
+    struct frame f;
+    struct publish p = { .qos = 0 };
+
+    start("");
+    connect_as(SUB, &lasting);
+    subscribe_deep();
+    lab_pass(&lab, 200, 50);
+    ck_assert_uint_eq(c->got[PKT_SUBACK], 1);
+    if (_i == 1)
+        lab_disconnect(&lab, SUB);
+    connect_as(PUB, &publisher);
+    lab_forget(&lab.clients[SUB]);
+    lab_publish(&lab, PUB, deep, 10, 1, false, 1, 0);
+    lab_pass(&lab, 100, 50);
+    if (_i == 1) {
+        ck_assert_uint_eq(lab.clients[PUB].got[PKT_PUBACK], 1);
+        lab_kill(&lab);
+        ck_assert_msg(lab_start(&lab), "%s", lab.why);
+        connect_as(SUB, &lasting);
+    }
+    lab_pass(&lab, 200, 50);
+    ck_assert_uint_eq(c->got[PKT_PUBLISH], 1);
+    in = (struct view){ c->out, c->out_len };
+    while (frame_next(&in, SIZE_MAX, &f) == FRAME_OK)
+        if (frame_type(f.head) == PKT_PUBLISH)
+            ck_assert_int_eq(publish_decode(f.head, f.body, MQTT_50, &p), R_OK);
+    ck_assert_uint_eq(p.props.subid_count, MANY);
+    lab_fini(&lab);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("store");
@@ -185,6 +260,7 @@ static Suite *suite(void)
     tcase_add_test(t, restart_with_messages_in_flight);
     tcase_add_test(t, changed_by_others);
     tcase_add_test(t, log_after_a_reader);
+    tcase_add_loop_test(t, identifiers_of_many_subscriptions, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }
