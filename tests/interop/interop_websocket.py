@@ -5,6 +5,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import http.client
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -112,8 +113,8 @@ def strays(tap, broker):
 
 
 def configure(broker):
-    broker.tls = "none" not in subprocess.run([broker.program, "--version"], stdout=subprocess.PIPE, check=True,
-                                              universal_newlines=True).stdout.split("TLS", 1)[1].split("\n", 1)[0]
+    about = subprocess.run([broker.program, "--version"], stdout=subprocess.PIPE, check=True, universal_newlines=True)
+    broker.tls = re.search(r"^TLS +none", about.stdout, re.MULTILINE) is None
     broker.more += LISTENER % "web"
     broker.listeners.append("web")
     if broker.tls:
