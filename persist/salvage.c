@@ -206,16 +206,24 @@ out:
     sqlite3_free(sql);
 }
 
-/* Rows whose session is not even a number: one each. Pages can lead in a circle. */
+/* Is a text, or the like, and so in no range of numbers. */
+static bool out_of_order(sqlite3_stmt *st, int column)
+{
+    return sqlite3_column_type(st, column) != SQLITE_INTEGER && sqlite3_column_type(st, column) != SQLITE_FLOAT;
+}
+
+/* Rows whose session, or whose place in it, is not even a number: one each. Pages can lead in a circle. */
 static void count_rows_of_nobody(struct salvage *s)
 {
     int64_t most = db_int(s->from, "PRAGMA page_count", 0, NULL) * (DB_PAGE / 8);
-    char *sql = sqlite3_mprintf("SELECT session_id FROM %s NOT INDEXED", s->source->table);
+    const char *key = s->source->key;
+    char *sql = sqlite3_mprintf("SELECT session_id, %s FROM %s NOT INDEXED", key != NULL ? key : "1",
+                                s->source->table);
     sqlite3_stmt *st = NULL;
 
     if (sql != NULL && sqlite3_prepare_v2(s->from, sql, -1, &st, NULL) == SQLITE_OK)
         while (most-- > 0 && sqlite3_step(st) == SQLITE_ROW)
-            s->info->lost_rows += sqlite3_column_type(st, 0) != SQLITE_INTEGER;
+            s->info->lost_rows += sqlite3_column_type(st, 0) != SQLITE_INTEGER || out_of_order(st, 1);
     sqlite3_finalize(st);
     sqlite3_free(sql);
 }

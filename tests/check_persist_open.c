@@ -595,6 +595,24 @@ START_TEST(rows_of_nobody)
 }
 END_TEST
 
+/* A text for a place in the queue is in no range of numbers. It is missed, as the message is that nobody has then, and
+ * the table that is not there. */
+START_TEST(text_for_a_position)
+{
+    struct persist *p = open_as(PERSIST_CREATED);
+
+    fill(p, 5, 10);
+    persist_close(&p);
+    side_exec("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '')"
+              " WHERE name = 'queue'; PRAGMA writable_schema = RESET");
+    side_exec("UPDATE queue SET position = '/' WHERE position = 3; DROP TABLE dropped");
+    p = open_with(&salvaging, PERSIST_SALVAGED);
+    ck_assert_uint_eq(queued_in_all(p), 4);
+    ck_assert_uint_eq(test_info.lost_rows, 3);
+    persist_close(&p);
+}
+END_TEST
+
 /* Too large to be looked at at each start; it turns out in use that it is damaged. The next start looks. */
 START_TEST(damaged_in_use)
 {
@@ -814,6 +832,7 @@ static Suite *suite(void)
     tcase_add_test(t, tools_of_others);
     tcase_add_test(t, damage_is_refused_unless_asked);
     tcase_add_test(t, rows_of_nobody);
+    tcase_add_test(t, text_for_a_position);
     tcase_add_test(t, damaged_in_use);
     tcase_add_loop_test(t, first_page_lost, 0, 3);
     tcase_add_test(t, first_page_lost_of_a_killed_run);
