@@ -20,7 +20,7 @@ static const struct {
     { "as a browser sends it", GET GOOD "Origin: https://panel.example\r\nCookie: a=b\r\n\r\n", 101, "mqtt" },
     { "names and words in other letters",
       GET "hOST:x\r\nUPGRADE:WebSocket\r\nconnection:UPGRADE\r\nsec-websocket-key:\tdGhlIHNhbXBsZSBub25jZQ== \r\n"
-      "SEC-WEBSOCKET-WS_VERSION:13\r\nsec-websocket-protocol:mqtt\r\n\r\n", 101, "mqtt" },
+      "SEC-WEBSOCKET-VERSION:13\r\nsec-websocket-protocol:mqtt\r\n\r\n", 101, "mqtt" },
     { "HTTP/1.2", "GET / HTTP/1.2\r\n" GOOD "\r\n", 101, "mqtt" },
     { "the first of its list that is ours", GET HOST UPGRADE KEY WS_VERSION
       "Sec-WebSocket-Protocol: chat, mqttv3.1 ,mqtt\r\n\r\n", 101, "mqttv3.1" },

@@ -223,7 +223,7 @@ START_TEST(connect_timeout)
         lab_send_raw(&lab, WEB, lab_upgrade, strlen(lab_upgrade));
     for (unsigned s = 0; s < 9; s++) {
         if (_i == 0)
-            lab_send_raw(&lab, WEB, "GET / HTTP/1.1" + s, 1);
+            lab_send_raw(&lab, WEB, &"GET / HTTP/1.1"[s], 1);
         lab_pass(&lab, 1000, 500);
         ck_assert_ptr_nonnull(client(WEB)->c);
     }

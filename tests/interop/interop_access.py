@@ -335,7 +335,7 @@ def checking(tap, m):
             continue
         status, said = check(m, config.replace("DIR", m.dir))
         tap.ok(status == 0 and words in said, "check says who can come in: " + words.strip(), said)
-    for later in ("[listener a]\nprotocol = websockets\n", "[listener a]\nprotocol = http\n",
+    for later in ("[listener a]\nprotocol = http\n", "[listener a]\nhttp_dir = /srv\n",
                   "[listener a]\nproxy_protocol = 1\n", "[bridge b]\naddress = c\n", "[plugin p]\npath = /p\n"):
         status, said = check(m, later)
         tap.ok(status == 3 and "check.ini:" in said, "not done, and not taken: " + later.split("\n")[-2], said)
