@@ -631,8 +631,8 @@ static void pump_one(struct broker *b, struct session *s, struct delivery *d)
     if (msg_expired(d->msg, b->now_ms)) {               /* [MQTT5-3.3.2-5] */
         drop(b, s, "expired", msg_topic(d->msg));
         delivery_done(b, d);
-    } else if ((d->stored || d->msg->received_ms != (int64_t)b->now_ms) && !auth_may_read(s, msg_topic(d->msg))) {
-        delivery_done(b, d);                            /* allowed once, when it was queued in an earlier turn */
+    } else if (!auth_may_read(s, msg_topic(d->msg))) {
+        delivery_done(b, d);                            /* allowed once, when it was queued */
     } else if (d->qos == 0) {
         if (!delivery_send(b, s->conn, d) && !conn_closing(s->conn))
             drop(b, s, "too-large", msg_topic(d->msg));
