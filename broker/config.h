@@ -120,6 +120,11 @@ struct config *config_load_text(const char *name, const char *text, size_t len,
 void config_free(struct config *c);
 /* NULL: there is none of this name. */
 struct config_listener *config_listener_named(const struct config *c, const char *name);
+/* As it is written in the file. */
+static inline const char *listener_protocol(const struct config_listener *l)
+{
+    return l->protocol == PROTOCOL_WEBSOCKETS ? "websockets" : "mqtt";
+}
 /* Files and accounts that it names and that are not there or can't be read (same form); nothing is opened. */
 unsigned config_check_missing(const struct config *c, void (*say)(void *arg, const char *line), void *arg);
 /* Opens every file the configuration names and says what is wrong with each (same form). Number of errors. */

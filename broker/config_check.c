@@ -365,6 +365,17 @@ static bool loads(enum auth_file which, const char *path, void (*say)(void *arg,
     return ok;
 }
 
+/* The listener, or -1: it has the key from [auth], if anybody has written it. */
+static int whose(const struct check *k, const char *key, int i)
+{
+    return config_written(k->c, key, i) ? i : -1;
+}
+
+static const char *section_of(int whose)
+{
+    return whose >= 0 ? "listener" : "auth";
+}
+
 /* Each file once, however many listeners name it. */
 static void check_auth_files(struct check *k)
 {
@@ -375,15 +386,14 @@ static void check_auth_files(struct check *k)
         for (unsigned i = 0; i < k->c->listener_count; i++) {
             const char *path = auth_file(&k->c->listeners[i], which);
             bool known = path == NULL;
+            int at;
 
             for (unsigned j = 0; j < i && !known; j++)
                 known = same_text(path, auth_file(&k->c->listeners[j], which));
             if (known || loads(which, path, counted, k))
                 continue;
-            if (config_written(k->c, keys[which], (int)i))
-                fail(k, "listener", keys[which], (int)i, "%s: %s can't be used, see above", keys[which], log_qs(path));
-            else
-                fail(k, "auth", keys[which], -1, "%s: %s can't be used, see above", keys[which], log_qs(path));
+            at = whose(k, keys[which], (int)i);
+            fail(k, section_of(at), keys[which], at, "%s: %s can't be used, see above", keys[which], log_qs(path));
         }
 }
 
@@ -398,15 +408,15 @@ static void check_there(struct check *k, int i)
 
     for (size_t j = 0; j < sizeof files / sizeof files[0]; j++) {
         const char *key = files[j].key;
-        bool own = config_written(k->c, key, i), told = false;
+        int at = whose(k, key, i);
+        bool told = false;
 
         if (files[j].path == NULL || access(files[j].path, R_OK) == 0)
             continue;
-        for (int before = 0; before < i && !own && !told; before++)
-            told = !config_written(k->c, key, before);      /* it has it from [auth], too */
+        for (int before = 0; before < i && at < 0 && !told; before++)
+            told = whose(k, key, before) < 0;       /* it has it from [auth], too */
         if (!told)
-            fail(k, own ? "listener" : "auth", key, own ? i : -1, "%s: %s: %s", key, log_qs(files[j].path),
-                 strerror(errno));
+            fail(k, section_of(at), key, at, "%s: %s: %s", key, log_qs(files[j].path), strerror(errno));
     }
 }
 

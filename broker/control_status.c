@@ -228,8 +228,7 @@ static void listeners_json(const struct broker *b, struct control_text *out)
             json_string(out, l->sockets[k].name);
         }
         text_add(out, "], \"protocol\": \"%s\", \"tls\": %s, \"connections\": %u}",
-                 l->cfg->protocol == PROTOCOL_WEBSOCKETS ? "websockets" : "mqtt", l->tls != NULL ? "true" : "false",
-                 l->conn_count);
+                 listener_protocol(l->cfg), l->tls != NULL ? "true" : "false", l->conn_count);
     }
     text_add(out, "],\n");
 }

@@ -217,16 +217,22 @@ static void take_over(struct broker *b, const struct session *s)
     conn_detach(b, old);
 }
 
-/* The commit that CONNACK waits for: it says that the session is there. mortal: the store must learn that the absence
- * is over, or it ends the session by what it knows of the last time; longer: and how long it may be from now on. Before
- * the first of what waits is sent, the store knows that from now on it may have been. */
-static uint64_t resume_promise(struct broker *b, struct session *s, bool mortal, bool longer)
+/* Could the store, by what it knows of the session, end it before its time? Then it must learn that the absence is
+ * over. */
+static bool is_mortal(const struct session *s, uint32_t expiry_s)
 {
-    bool failing = journal_failing(&b->journal);
+    return s->expiry_s != UINT32_MAX || expiry_s != UINT32_MAX;
+}
+
+/* The commit that CONNACK waits for: it says that the session is there. Before the first of what waits is sent, the
+ * store knows that from now on it may have been. */
+static uint64_t resume_promise(struct broker *b, struct session *s, uint32_t expiry_s)
+{
+    bool failing = journal_failing(&b->journal), longer = expiry_s > s->expiry_s;
 
     if (failing && s->backlog > 0)
         return 0;               /* who fetches makes room in a store that is full */
-    if (longer || (!failing && (mortal || s->backlog > 0)))
+    if (longer || (!failing && (is_mortal(s, expiry_s) || s->backlog > 0)))
         return session_promise(b, s);
     return s->promise_seq;
 }
@@ -237,7 +243,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     struct session *s = session_find(&b->sessions, e->id);
     struct view user = e->p.has_username ? e->p.username : (struct view){ NULL, 0 };
     struct ident *ident;
-    bool longer = false;
+    bool soon = true;           /* a new session is written at once */
 
     if (s != NULL && !auth_may_take(b, c, s, user))
         return R_CLIENTID_NOT_VALID;
@@ -268,8 +274,8 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
         }
         ident_unref(&s->ident);
         s->ident = ident;
-        longer = expiry_s > s->expiry_s;
-        e->seq = resume_promise(b, s, longer || expiry_s != UINT32_MAX, longer);
+        soon = is_mortal(s, expiry_s);
+        e->seq = resume_promise(b, s, expiry_s);
     }
     s->version = (uint8_t)e->p.version;
     s->expiry_s = expiry_s;
@@ -279,7 +285,7 @@ static enum reason attach(struct broker *b, struct conn *c, struct entry *e)
     c->session = s;
     b->sessions.online++;
     session_wake(b, s);
-    journal_session_put(b, s, !e->session_present || longer || expiry_s != UINT32_MAX);
+    journal_session_put(b, s, soon);
     return R_OK;
 }
 

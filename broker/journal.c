@@ -316,23 +316,27 @@ void journal_drop_oldest(struct broker *b, struct session *s, uint64_t guess)
     lazily(b);
 }
 
-bool journal_drops_oldest(const struct journal *j, const struct session *s)
+/* The next of these for the session; NULL: none. */
+static struct journal_oldest *next_drop(const struct journal *j, const struct session *s)
 {
     for (size_t i = 0; i < j->drop_oldest.n; i++)
         if (j->drop_oldest.v[i].s == s)
-            return true;
-    return false;
+            return &j->drop_oldest.v[i];
+    return NULL;
+}
+
+bool journal_drops_oldest(const struct journal *j, const struct session *s)
+{
+    return next_drop(j, s) != NULL;
 }
 
 bool journal_drop_fetched(struct broker *b, struct session *s, const struct persist_queue *q)
 {
     struct journal *j = &b->journal;
-    struct journal_oldest *o = j->drop_oldest.v;
+    struct journal_oldest *o = next_drop(j, s);
 
     if (!GROW(b, j->gone, 1))
         return false;
-    while (o->s != s)
-        o++;
     j->gone.v[j->gone.n++] = (struct journal_gone){ s->db_id, q->position, q->message_id, q->shared };
     s->rows_seq = (uint32_t)(j->seq + 1);
     s->queued_bytes += o->guess - q->bytes;

@@ -319,7 +319,6 @@ static void forget_ops(struct broker *b)
 static void make_room(struct broker *b)
 {
     struct journal *j = &b->journal;
-
     enum persist_rc rc;
 
     persist_reserve(j->db, true);       /* a row that was sent grows */

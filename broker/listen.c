@@ -458,8 +458,8 @@ static void start_listener(struct broker *b, struct listener *l)
             log_error("can't listen name=%s error=%s", log_qs(l->cfg->name), log_qs(strerror(errno)));
             continue;
         }
-        log_notice("listening name=%s on %s protocol=%s%s%s", log_qs(l->cfg->name), s->name,
-                   l->cfg->protocol == PROTOCOL_WEBSOCKETS ? "websockets" : "mqtt", l->tls != NULL ? " tls=yes" : "", l->passed ? " opened_by=service-manager" : "");
+        log_notice("listening name=%s on %s protocol=%s%s%s", log_qs(l->cfg->name), s->name, listener_protocol(l->cfg),
+                   l->tls != NULL ? " tls=yes" : "", l->passed ? " opened_by=service-manager" : "");
     }
     if (l->socket_count > 0)
         say_who(l);
